@@ -1,0 +1,48 @@
+# Two commands are all a newcomer needs: `make demo` and `make test`. Everything else is a part of one of them.
+.DEFAULT_GOAL := help
+.SHELLFLAGS := -euo pipefail -c
+SHELL := bash
+BIN := .venv/bin
+SCENARIO ?=
+
+.PHONY: help setup demo demo-shell demo-down test lint unit sanity molecule lock clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
+
+setup: ## install what this machine lacks, and the pinned requirements into .venv
+	@tools/setup
+
+demo: ## build a practice of real machines and do the whole job on it
+	@demo/run up
+
+demo-shell: ## a shell on a demo host: make demo-shell HOST=server1
+	@demo/run shell $(HOST)
+
+demo-down: ## remove every trace of the demo's machines
+	@demo/run down
+
+test: setup lint unit sanity molecule ## run every check
+	@echo "make test: all checks passed"
+
+lint: setup ## ruff, mypy, ansible-lint
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/ruff format --quiet --check .
+	@$(BIN)/mypy --no-error-summary bin/holdfast plugins demo
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/ansible-lint --strict --offline -q
+
+unit: setup ## tests that need no host
+	@$(BIN)/pytest -q
+
+sanity: setup ## ansible-test sanity on the committed state
+	@tools/sanity
+
+molecule: setup ## scenarios on real machines, all or SCENARIO=name
+	@tools/molecule $(SCENARIO)
+
+lock: setup ## pin requirements.in anew
+	@$(BIN)/uv pip compile --universal --python $(BIN)/python --python-version 3.12 --generate-hashes \
+	  --no-emit-index-url --no-header --no-annotate -q --upgrade requirements.in -o requirements.txt
+
+clean: ## remove the virtualenv and caches of this checkout
+	@rm -rf .venv .ansible .mypy_cache .pytest_cache .ruff_cache tests/output
