@@ -1,0 +1,227 @@
+"""The whole way on real machines, in the order of a practice's day. Each fault is seen to land before it is judged."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+JOBS = {"clinical_db", "documents", "desk_files"}
+REPOSITORIES = "/srv/holdfast/repositories"
+
+
+def last(practice, kind):
+    return [r for r in practice.records() if r["kind"] == kind][-1]["body"]
+
+
+def test_every_job_runs_and_says_what_it_did(practice):
+    done = practice.play("backup.yml")
+    assert done.returncode == 0, done.stdout[-3000:]
+    statuses = [json.loads(p.read_text()) for p in (practice.folder / "results/status").glob("*/*.json")]
+    assert {s["job"] for s in statuses} == JOBS
+    assert {s["state"] for s in statuses} == {"OK"}
+    assert all(s["files"] > 0 or s["snapshots"]["database"] for s in statuses)
+
+
+def test_a_proof_passes_on_what_was_just_saved(practice):
+    done = practice.play("prove.yml")
+    assert done.returncode == 0, done.stdout[-3000:]
+    body = last(practice, "proof")
+    assert body["verdict"] == "PASS"
+    items = {i["item"]: i for i in body["items"]}
+    assert set(items) == JOBS
+    assert items["clinical_db"]["figures"]["rows"] > 10_000
+    assert items["clinical_db"]["figures"]["images"] > 0
+    assert items["documents"]["figures"]["files"] > 100
+    for item in items.values():
+        for name, level in item["levels"].items():
+            assert level["checked"] > 0, (item["item"], name)
+
+
+def test_the_disposable_host_is_gone(practice):
+    assert "/var/lib/holdfast/restore/" not in Path("/proc/self/mountinfo").read_text()
+    left = list(Path("/var/lib/holdfast/restore").glob("*/*"))
+    assert left == []
+
+
+def test_evidence_is_verified_by_a_plain_python(practice):
+    done = practice.verify_evidence()
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("part", ["record", "signature"])
+def test_one_flipped_byte_in_a_record_is_named(practice, tmp_path, part):
+    copy = tmp_path / "evidence"
+    shutil.copytree(practice.folder / "evidence", copy)
+    ledger = copy / "ledger.jsonl"
+    raw = bytearray(ledger.read_bytes())
+    first_line = raw[: raw.index(b"\n")]
+    at = first_line.index(f'"{part}":'.encode()) + 60
+    raw[at] = raw[at] ^ 1 if raw[at] ^ 1 not in (0x22, 0x5C, 0x0A) else raw[at] ^ 2
+    assert bytes(raw) != ledger.read_bytes()
+    ledger.write_bytes(bytes(raw))
+    done = practice.verify_evidence(copy)
+    assert done.returncode == 1, done.stdout
+    assert re.search(r"record 1\b|line 1\b", done.stdout + done.stderr), done.stdout + done.stderr
+
+
+def test_one_flipped_byte_in_the_largest_pack_fails_the_proof_and_is_recorded(practice, hosts):
+    nas = hosts["nas1"]
+    pack = nas.check_output(f"find {REPOSITORIES}/server1/data -type f -printf '%s %p\\n' | sort -n | tail -n 1 | cut -d' ' -f2")
+    before = nas.check_output(f"sha256sum {pack}")
+    flip = (
+        f"python3 -c \"import os; p='{pack}'; f=os.open(p, os.O_RDWR); n=os.fstat(f).st_size//2; "
+        "b=os.pread(f,1,n); os.pwrite(f,bytes([b[0]^255]),n)\""
+    )
+    nas.check_output(f"chmod u+w {pack} && {flip}")
+    assert nas.check_output(f"sha256sum {pack}") != before, "the fault did not land"
+    known = len(practice.records())
+    try:
+        done = practice.play("prove.yml")
+    finally:
+        nas.check_output(flip)
+    assert nas.check_output(f"sha256sum {pack}") == before
+    assert done.returncode == 1, done.stdout[-3000:]
+    assert "FAIL" in done.stdout
+    name = pack.rsplit("/", 1)[1]
+    assert name[:8] in done.stdout
+    assert len(practice.records()) == known + 1
+    body = last(practice, "proof")
+    assert body["verdict"] == "FAIL"
+    assert name[:8] in json.dumps(body)
+    assert practice.verify_evidence().returncode == 0
+
+
+def test_a_proof_passes_again_after_the_fault_is_undone(practice):
+    done = practice.play("prove.yml", "-e", "items=clinical_db")
+    assert done.returncode == 0, done.stdout[-3000:]
+    body = last(practice, "proof")
+    assert body["verdict"] == "PASS"
+    assert {i["item"] for i in body["items"]} == {"clinical_db"}
+
+
+def test_no_secret_shows_in_verbose_output(practice):
+    secrets = practice.secrets()
+    for playbook, options in [("site.yml", ["-vvv", "--diff"]), ("backup.yml", ["-vvv"]), ("prove.yml", ["-vvv"])]:
+        done = practice.play(playbook, *options)
+        assert done.returncode == 0, done.stdout[-3000:]
+        assert len(done.stdout) > 10_000
+        shown = done.stdout + done.stderr
+        leaked = [n for n, s in secrets.items() if s in shown or s.splitlines()[0] != s and s.splitlines()[1] in shown]
+        assert leaked == [], playbook
+
+
+def test_nothing_that_holds_a_secret_is_readable_by_others(practice, hosts):
+    secrets = practice.secrets()
+    lines = {n: (s.splitlines()[1] if "\n" in s else s) for n, s in secrets.items()}
+    held = 0
+    for name, host in hosts.items():
+        for place, secret in lines.items():
+            found = host.run("grep -rlsF --exclude-dir=journal -e %s /etc /usr/lib/holdfast /var/lib /run /tmp /root", secret)
+            for path in found.stdout.split():
+                held += 1
+                facts = host.file(path)
+                assert facts.mode & 0o007 == 0 or not _reachable(host, path), f"{name}: {path} shows {place}"
+    assert held >= 6, "no secret was found on any host: the search is broken"
+    for path in practice.folder.rglob("*"):
+        if path.is_file() and path.name != "vault.yml":
+            text = path.read_bytes()
+            assert not [n for n, s in lines.items() if s.encode() in text], path
+
+
+def _reachable(host, path):
+    """Whether somebody without rights can open the file: every folder above it must let him through."""
+    return host.run("runuser -u nobody -- cat %s", path).rc == 0
+
+
+def test_check_mode_on_a_converged_practice_changes_and_claims_nothing(practice):
+    done = practice.play("site.yml", "--check", "--diff")
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert re.findall(r"changed=([1-9]\d*)", done.stdout) == []
+
+
+def test_a_play_for_another_practice_is_refused_by_the_machines(practice, tmp_path):
+    other = tmp_path / "hill-road"
+    shutil.copytree(practice.folder, other)
+    document = (other / "practice.yml").read_text()
+    assert "id: harbour-street" in document
+    (other / "practice.yml").write_text(document.replace("id: harbour-street", "id: hill-road"))
+    done = practice.play("site.yml", "-e", "vault_practice_id=hill-road", folder=other)
+    assert done.returncode != 0
+    assert "harbour-street" in done.stdout
+    assert re.findall(r"changed=([1-9]\d*)", done.stdout) == []
+
+
+def test_a_refused_document_stops_every_playbook_before_a_connection(practice, tmp_path):
+    folder = tmp_path / "harbour-street"
+    folder.mkdir()
+    text = (practice.folder / "practice.yml").read_text()
+    (folder / "practice.yml").write_text(text.replace("objectives:", "objectivs:"))
+    for playbook in ("site.yml", "backup.yml", "prove.yml", "report.yml"):
+        done = practice.play(playbook, folder=folder)
+        assert done.returncode != 0, playbook
+        assert "objectivs" in done.stdout + done.stderr
+        assert "PLAY [" not in done.stdout
+
+
+def test_the_mains_fail_and_everything_comes_back(practice, hosts):
+    stopped = {name: _stops(practice, name) for name in hosts}
+    options = ["-e", "confirm=harbour-street", "-e", f"lab_name={practice.lab}"]
+    options += ["-e", f"power_drill_start_tasks={Path(__file__).parents[2] / 'shared/start.yml'}"]
+    done = practice.play("power_drill.yml", *options)
+    assert done.returncode == 0, done.stdout[-4000:]
+    body = last(practice, "drill")
+    assert body["verdict"] == "PASS"
+    assert body["order_ok"] is True
+    assert 0 < body["figures"]["shutdown_s"] < body["figures"]["battery_runtime_s"]
+    assert [d["clean"] for d in body["databases"]] == [True]
+    # what the machines' keeper saw, not what the drill says
+    ends = {name: [e["at"] for e in _stops(practice, name)][len(stopped[name]) :] for name in hosts}
+    assert all(len(times) == 1 for times in ends.values()), ends
+    assert max(ends["server1"][0], ends["desk1"][0]) < ends["nas1"][0]
+    assert hosts["nas1"].service("holdfast-rest-server").is_running
+    assert hosts["server1"].run("systemctl is-active holdfast-backup@clinical_db.timer").rc == 0
+
+
+def _stops(practice, name):
+    lines = (practice.lab_folder / "machines" / name / "events.jsonl").read_text().splitlines()
+    return [e for e in map(json.loads, lines) if e["event"] == "stopped"]
+
+
+def test_the_report_is_one_page_that_says_it(practice):
+    done = practice.play("report.yml")
+    assert done.returncode == 0, done.stdout[-3000:]
+    page = (practice.folder / "reports/latest.html").read_text()
+    assert "Harbour Street Medical Centre" in page
+    assert not re.search(r"""(src|href)=["']?(https?:)?//""", page)
+    for figure in ("verdict", "battery", "restore"):
+        assert figure in done.stdout.lower()
+
+
+def test_removal_leaves_the_data_and_nothing_else(practice, hosts):
+    states = ["power_state", "backup_agent_state", "nas_repository_state", "nas_storage_state"]
+    absent = [option for state in states for option in ("-e", f"{state}=absent")]
+    # the NAS goes last: agents have to be taken off while it is there
+    first = practice.play("site.yml", *absent)
+    assert first.returncode == 0, first.stdout[-3000:]
+    again = practice.play("site.yml", *absent)
+    assert again.returncode == 0, again.stdout[-3000:]
+    assert re.findall(r"changed=([1-9]\d*)", again.stdout) == []
+    for name, host in hosts.items():
+        units = host.check_output("systemctl list-unit-files --no-legend 'holdfast*' 'srv-holdfast*' | wc -l")
+        assert units == "0", name
+        assert host.run("ls /etc/holdfast/credentials /etc/holdfast/jobs").rc != 0, name
+    secrets = {n: (s.splitlines()[1] if "\n" in s else s) for n, s in practice.secrets().items()}
+    for name, host in hosts.items():
+        for place, secret in secrets.items():
+            found = host.run("grep -rlsF --exclude-dir=journal -e %s /etc /usr/lib/holdfast /var/lib /root", secret)
+            assert found.stdout == "", f"{name} keeps {place} in {found.stdout}"
+    # the data is still on the disks
+    mounted = "mount -o ro,device=/dev/disk/by-id/lab-nas1-b /dev/disk/by-id/lab-nas1-a /mnt"
+    hosts["nas1"].check_output(mounted)
+    snapshots = hosts["nas1"].check_output("ls /mnt/repositories/server1/snapshots | wc -l")
+    hosts["nas1"].check_output("umount /mnt")
+    assert int(snapshots) > 0
