@@ -1,0 +1,197 @@
+#!/usr/bin/python
+# SPDX-License-Identifier: Apache-2.0
+"""Append one signed record to a practice's evidence ledger, or read what the ledger knows."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: evidence
+short_description: Append a signed record to the evidence ledger of a practice
+version_added: "0.1.0"
+description:
+  - Appends one record to C(ledger.jsonl) in the evidence folder. Records are canonical JSON, chained by hash and signed
+    with an SSH key; C(bin/holdfast verify-evidence) checks them without Ansible.
+  - A line that a crash left half written is moved aside, and the next record notes the gap.
+  - Refuses to add to a ledger whose last record is broken, to the ledger of another practice, and to sign with a key
+    that O(signers) does not pin.
+  - Runs where the ledger lies, which is the control node.
+options:
+  folder:
+    description: The evidence folder (C(practice_evidence_dir)). Made when it does not exist.
+    type: path
+    required: true
+  practice:
+    description: Id of the practice. Every record of a ledger carries the same one.
+    type: str
+    required: true
+  state:
+    description:
+      - V(present) appends a record, on every run.
+      - V(read) changes nothing and returns what the ledger knows.
+    type: str
+    choices: [present, read]
+    default: present
+  kind:
+    description: What the record is about. Needed to append.
+    type: str
+    choices: [proof, drill, backup]
+  body:
+    description: What is recorded. Counts, hashes, times and verdicts; no patient data, no file names. Needed to append.
+    type: dict
+  key:
+    description: The OpenSSH private key that signs, as text. It is never written to a disk. Needed to append.
+    type: str
+  signers:
+    description: An OpenSSH allowed_signers file. When given, O(key) has to be one that it pins.
+    type: path
+author: Holdfast maintainers (@holdfast)
+attributes:
+  check_mode:
+    description: Says what would be appended and appends nothing.
+    support: full
+  diff_mode:
+    description: Shows the record, without its signature.
+    support: full
+"""
+
+EXAMPLES = r"""
+- name: Record the proof
+  holdfast.practice.evidence:
+    folder: "{{ practice_evidence_dir }}"
+    practice: "{{ practice_id }}"
+    kind: proof
+    body: "{{ proof.body }}"
+    key: "{{ vault_evidence_key }}"
+    signers: "{{ practice_folder }}/evidence_signers"
+
+- name: Learn which snapshots the evidence names
+  holdfast.practice.evidence:
+    folder: "{{ practice_evidence_dir }}"
+    practice: "{{ practice_id }}"
+    state: read
+  register: ledger
+"""
+
+RETURN = r"""
+seq:
+  description: Number of the new record (with O(state=read), of the last one; 0 for an empty ledger).
+  returned: success
+  type: int
+  sample: 17
+hash:
+  description: BLAKE2b-256 of the record; keep it elsewhere to notice a ledger that is cut short. Empty in check mode.
+  returned: success
+  type: str
+  sample: 5f0c2f0c5e1b6c3c6d0f3f5d0a3a1c0f6f3a4a1e5d1c9b8a7f6e5d4c3b2a1908
+verdict:
+  description: The verdict in the body, or an empty string when it has none.
+  returned: O(state=present)
+  type: str
+  sample: PASS
+gap:
+  description: Whether the record notes a half-written line before it.
+  returned: O(state=present)
+  type: bool
+  sample: false
+known:
+  description: The snapshots that the newest evidence names, by C(host/job).
+  returned: O(state=read)
+  type: dict
+  sample: {"server1/documents": ["0f3c..."]}
+"""
+
+import time
+from pathlib import Path
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.holdfast.practice.plugins.module_utils.evidence import (
+    KINDS,
+    EvidenceError,
+    Ledger,
+    SigningKey,
+    canonical,
+    last_known,
+    new_record,
+    parse_signers,
+    utc_now,
+)
+
+
+def read(ledger):
+    """Return what the ledger knows, as the module does for state=read."""
+    entries = ledger.entries()
+    last = entries[-1] if entries else None
+    return {
+        "seq": last["record"]["seq"] if last else 0,
+        "hash": last["hash"] if last else "",
+        "known": last_known(entries),
+    }
+
+
+def append(ledger, params, check_mode):
+    """Append a record, or in check mode only make it; return the module's result."""
+    key = SigningKey(params["key"])
+    if params["signers"]:
+        pinned = [signer.key_id for signer in parse_signers(Path(params["signers"]).read_text(encoding="utf-8"))]
+        if key.key_id not in pinned:
+            raise EvidenceError(
+                f"The evidence key of practice {params['practice']} ({key.key_id}) is not pinned in "
+                f"{params['signers']}. Expected the key that `bin/holdfast secrets` made for this practice: check "
+                "vault_evidence_key and the signers file."
+            )
+    if check_mode:
+        record = new_record(
+            ledger.last(),
+            params["practice"],
+            params["kind"],
+            params["body"],
+            utc_now(),
+            key.key_id,
+            time.monotonic_ns(),
+        )
+        record_hash = ""
+    else:
+        entry = ledger.append(params["practice"], params["kind"], params["body"], key, monotonic_ns=time.monotonic_ns())
+        record, record_hash = entry["record"], entry["hash"]
+    return {
+        "seq": record["seq"],
+        "hash": record_hash,
+        "verdict": str(params["body"].get("verdict", "")),
+        "gap": "gap" in record,
+        "diff": {
+            "before": "",
+            "after": canonical(record).decode() + "\n",
+            "before_header": "",
+            "after_header": "record",
+        },
+    }
+
+
+def main():
+    """Run the module."""
+    module = AnsibleModule(
+        argument_spec={
+            "folder": {"type": "path", "required": True},
+            "practice": {"type": "str", "required": True},
+            "state": {"type": "str", "choices": ["present", "read"], "default": "present"},
+            "kind": {"type": "str", "choices": list(KINDS)},
+            "body": {"type": "dict"},
+            "key": {"type": "str", "no_log": True},
+            "signers": {"type": "path"},
+        },
+        required_if=[("state", "present", ("kind", "body", "key"))],
+        supports_check_mode=True,
+    )
+    ledger = Ledger(module.params["folder"])
+    try:
+        if module.params["state"] == "read":
+            module.exit_json(changed=False, **read(ledger))
+        module.exit_json(changed=True, **append(ledger, module.params, module.check_mode))
+    except EvidenceError as error:
+        module.fail_json(msg=str(error))
+    except OSError as error:
+        module.fail_json(msg=f"{error.filename or ledger.path}: {error.strerror}; the record was not written.")
+
+
+if __name__ == "__main__":
+    main()
