@@ -1,0 +1,408 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Decide about nspawn machines, their images and disks; no file, command or clock in here.
+
+A machine is an overlay (``root`` over ``up`` and read-only image layers) in a folder of its own:
+
+    FOLDER/{root,up,work}   the mounted disk, what the machine wrote, overlay's scratch space
+    FOLDER/disks/NAME.img   further disks, bound into the machine through loop devices
+    FOLDER/machine.json     what was laid out; written last, so a folder without it is half made
+    FOLDER/running.json     process ids of the last start
+    FOLDER/events.jsonl     {"event": "started|exited|stopped", "at": epoch s, "mono_ns": int, "rc": int|null}
+    FOLDER/console.log      what the machine said
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Dict, List, Optional, Tuple
+
+# Raise it when the fixed part of an image changes (see nspawn_host.finish_base), so that old images are not taken for new.
+RECIPE = 1
+
+BASE_PACKAGES = (
+    "systemd",
+    "systemd-sysv",
+    "dbus",
+    "libpam-systemd",
+    "openssh-server",
+    "python3",
+    "python3-apt",
+    "iproute2",
+    "ca-certificates",
+    "tzdata",
+)
+
+SHELF_MOUNT = "/srv/shelf"
+SHELF_SOURCE = f"deb [trusted=yes] file:{SHELF_MOUNT} ./\n"
+
+_SIZE = re.compile(r"(\d+)\s*([KMGT]?)(?:i?B)?", re.IGNORECASE)
+_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+
+
+class NspawnError(Exception):
+    """Something a person has to know about; the text says what was expected and what to do next."""
+
+
+# ---------------------------------------------------------------------------------------------------------- images
+
+
+def image_key(
+    kind: str, suite: str, packages: Sequence[str], base: Optional[str] = None, architecture: str = "amd64"
+) -> str:
+    """Return 12 hex digits that stand for everything that goes into an image, whatever the order of its packages.
+
+    The mirror is no part of it: the same suite holds the same packages everywhere.
+    """
+    inputs = {
+        "architecture": architecture,
+        "base": base,
+        "kind": kind,
+        "packages": sorted(set(packages)),
+        "recipe": RECIPE,
+        "suite": suite,
+    }
+    text = json.dumps(inputs, sort_keys=True, separators=(",", ":"))
+    return hashlib.blake2b(text.encode(), digest_size=6).hexdigest()
+
+
+def mirror_lines(index_targets: str, host_release: str, suite: str) -> List[str]:
+    """Turn this machine's own Debian sources into sources.list lines for another suite of the same mirror.
+
+    index_targets: output of ``apt-get indextargets --format '$(REPO_URI) $(RELEASE) $(COMPONENT) $(CREATED_BY)'``.
+    host_release: code name of this machine's Debian release, or "" when it is not Debian.
+    Returns [] when no source matches: the builder then uses its own default mirror.
+    """
+    if not host_release:
+        return []
+    lines = []
+    for row in index_targets.splitlines():
+        fields = row.split()
+        if len(fields) < 4 or fields[2] != "main" or fields[3] != "Packages":
+            continue
+        release, _dash, pocket = fields[1].partition("-")
+        if release != host_release or pocket not in ("", "updates", "security"):
+            continue
+        line = "deb {0} {1} main".format(fields[0].rstrip("/"), "-".join(filter(None, (suite, pocket))))
+        if line not in lines:
+            lines.append(line)
+    # Without the suite itself (only a third-party pocket matched) nothing could be built.
+    return lines if any(line.split()[2] == suite for line in lines) else []
+
+
+def apt_settings(dump: str) -> Tuple[List[str], Dict[str, str]]:
+    """Pick what apt needs to reach its mirror from ``apt-config dump``: (apt options, environment with the proxies)."""
+    options = []
+    environment = {}
+    for line in dump.splitlines():
+        match = re.fullmatch(r'Acquire::(\S+) "([^"]+)";', line.strip())
+        if not match:
+            continue
+        name, value = match.group(1).lower(), match.group(2)
+        if name in ("check-valid-until", "check-date"):
+            options.append(f'Acquire::{match.group(1)} "{value}";')
+        elif name in ("http::proxy", "https::proxy"):
+            environment[name.replace("::", "_")] = value
+    return options, environment
+
+
+# -------------------------------------------------------------------------------------------------------- machines
+
+
+@dataclass(frozen=True)
+class Disk:
+    """A disk of a machine: name as in /dev/disk/by-id/NAME (or an absolute path), size in bytes."""
+
+    name: str
+    size: int
+
+    @property
+    def target(self) -> str:
+        return self.name if self.name.startswith("/") else "/dev/disk/by-id/" + self.name
+
+    @property
+    def file(self) -> str:
+        return self.name.strip("/").replace("/", "_") + ".img"
+
+
+@dataclass(frozen=True)
+class Bind:
+    source: str
+    target: str
+    writable: bool = False
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What a machine is wanted to be. address is "IP/PREFIX"; namespace None means: no network at all."""
+
+    name: str
+    folder: str
+    layers: Tuple[str, ...] = ()
+    namespace: Optional[str] = None
+    bridge: Optional[str] = None
+    address: Optional[str] = None
+    disks: Tuple[Disk, ...] = ()
+    binds: Tuple[Bind, ...] = ()
+    shelf: Optional[str] = None
+    hosts: Tuple[Tuple[str, str], ...] = ()
+    authorized_key: str = ""
+
+    @property
+    def root(self) -> str:
+        return self.folder + "/root"
+
+    def laid_out(self) -> Dict[str, Any]:
+        """What is fixed once the disk has been laid out; a machine that differs has to be made anew."""
+        return {
+            "name": self.name,
+            "layers": list(self.layers),
+            "address": self.address,
+            "networked": self.namespace is not None,
+            "shelf": self.shelf,
+            "hosts": [list(pair) for pair in self.hosts],
+            "authorized_key": self.authorized_key,
+        }
+
+
+@dataclass(frozen=True)
+class Mount:
+    target: str
+    kind: str
+    options: str = ""
+
+
+@dataclass(frozen=True)
+class Process:
+    pid: int
+    parent: int
+    argv: Tuple[str, ...]
+
+
+@dataclass
+class Have:
+    """What was found of a machine: see nspawn_host.MachineHost.gather."""
+
+    folder: bool = False
+    laid_out: Optional[Dict[str, Any]] = None
+    mounts: Tuple[Mount, ...] = ()
+    loops: Dict[str, str] = field(default_factory=dict)  # disk file -> /dev/loopN
+    stale_loops: Tuple[str, ...] = ()
+    supervisor: Optional[int] = None
+    nspawn: Optional[int] = None
+    leader: Optional[int] = None
+
+    @property
+    def running(self) -> bool:
+        return self.nspawn is not None or self.leader is not None
+
+    def state_of(self, want: Machine) -> str:
+        """absent, partial, created (laid out and mounted) or started."""
+        if self.running:
+            return "started"
+        if self.laid_out is not None:
+            return "created"
+        return "partial" if self.folder or self.mounts or self.loops or self.stale_loops else "absent"
+
+
+def check(want: Machine) -> None:
+    """Refuse a machine that cannot work.
+
+    Raises NspawnError.
+    """
+    if not _NAME.fullmatch(want.name):
+        raise NspawnError(f"name: {want.name!r} is no host name; use lower-case letters, digits and '-'")
+    # The bridge's end of the cable is called vb-NAME, and the kernel takes 15 characters.
+    if want.namespace and len(want.name) > 12:
+        raise NspawnError(f"name: {want.name!r} is too long for a machine with a network; use at most 12 characters")
+    if not want.folder.startswith("/") or want.folder.count("/") < 2:
+        raise NspawnError(f"folder: {want.folder!r} must be an absolute path of a folder of its own")
+    if want.address is not None and not re.fullmatch(r"\d+(\.\d+){3}/\d+", want.address):
+        raise NspawnError(f"network.address: {want.address!r} must look like 198.18.0.11/24")
+
+
+def plan(have: Have, want: Machine, state: str) -> List[str]:
+    """Say which steps lead from what is there to the wanted state, in order; [] when nothing is to be done.
+
+    A step is a verb, for some with an argument after a colon: kill, reap (a supervisor without its machine), poweroff,
+    unmount, wipe, lay_out, mount, attach:FILE, detach:LOOP, start.
+    Raises NspawnError when a finished machine differs from the wanted one in what cannot be changed afterwards.
+    """
+    steps: List[str] = []
+    if state == "absent":
+        if have.running or have.supervisor is not None:
+            steps.append("kill")
+        if have.mounts:
+            steps.append("unmount")
+        steps += ["detach:" + loop for loop in sorted(set(have.loops.values()) | set(have.stale_loops))]
+        if have.folder:
+            steps.append("wipe")
+        return steps
+    if state == "stopped":
+        return ["poweroff"] if have.running else (["kill"] if have.supervisor is not None else [])
+    if state == "killed":
+        return ["kill"] if have.running or have.supervisor is not None else []
+
+    # A machine without its supervisor would not come back from a reboot, and a supervisor without a machine waits for ever.
+    healthy = have.nspawn is not None and have.leader is not None and have.supervisor is not None
+    if not healthy and (have.running or have.supervisor is not None):
+        steps.append("kill")
+    if have.laid_out is None:
+        if have.mounts:
+            steps.append("unmount")
+        if have.folder:
+            steps.append("wipe")
+        steps += ["lay_out", "mount", "furnish"]
+    else:
+        different = sorted(key for key, value in want.laid_out().items() if have.laid_out.get(key) != value)
+        if different:
+            raise NspawnError(
+                "machine {0} in {1} was made with another {2}; remove it first (state=absent), then create it again".format(
+                    want.name, want.folder, ", ".join(different)
+                )
+            )
+        if len(have.mounts) > 1:
+            steps.append("unmount")
+        if len(have.mounts) != 1:
+            steps.append("mount")
+    steps += ["detach:" + loop for loop in have.stale_loops]
+    steps += ["attach:" + disk.file for disk in want.disks if disk.file not in have.loops]
+    if state == "started" and not (healthy and "kill" not in steps):
+        steps.append("start")
+    return steps
+
+
+def nspawn_argv(want: Machine, loops: Mapping[str, str]) -> List[str]:
+    """Build the command that boots the machine; loops maps each disk's file name to its loop device."""
+    argv = ["nsenter", "--net=" + want.namespace] if want.namespace else []
+    argv += [
+        "systemd-nspawn",
+        "--quiet",
+        "--register=no",
+        "--keep-unit",
+        "--directory=" + want.root,
+        "--machine=" + want.name,
+        "--hostname=" + want.name,
+        "--resolv-conf=off",
+        "--timezone=off",
+        "--link-journal=no",
+        "--boot",
+    ]
+    argv.append("--network-bridge=" + str(want.bridge) if want.namespace else "--private-network")
+    if want.shelf:
+        argv.append(f"--bind-ro={want.shelf}:{SHELF_MOUNT}")
+    for bind in want.binds:
+        argv.append("--bind{0}={1}:{2}".format("" if bind.writable else "-ro", bind.source, bind.target))
+    if want.disks:
+        argv.append("--bind=/dev/btrfs-control")
+    for disk in want.disks:
+        loop = loops[disk.file]
+        # Under its own name too: tools that look a file system up by UUID go from /proc/partitions to /dev/NAME.
+        argv += ["--bind=" + loop, f"--bind={loop}:{disk.target}"]
+    return argv
+
+
+def overlay_options(want: Machine) -> str:
+    return "lowerdir={0},upperdir={1}/up,workdir={1}/work".format(":".join(want.layers), want.folder)
+
+
+# --------------------------------------------------------------------------------------------------------- network
+
+
+def plan_network(found: Iterable[str], inside: bool, state: str) -> List[str]:
+    """Say what must be done for a namespace with a bridge to be there, or not.
+
+    found: those of namespace, loopback, bridge, address, up that are in order; or stale for a name without a namespace.
+    inside: whether the caller sits in the namespace, which is then kept.
+    """
+    there = set(found)
+    if state == "present":
+        steps = [part for part in ("namespace", "loopback", "bridge", "address", "up") if part not in there]
+        return (["remove stale"] if "stale" in there else []) + steps
+    if "stale" in there:
+        return ["remove stale"]
+    steps = ["remove bridge"] if "bridge" in there else []
+    return [*steps, "remove namespace"] if "namespace" in there and not inside else steps
+
+
+# ---------------------------------------------------------------------------------------------------------- parsing
+
+
+def parse_size(text: str) -> int:
+    """Turn "2GiB", "2G" or "1048576" into bytes (powers of 1024).
+
+    Raises NspawnError for anything else and for zero.
+    """
+    match = _SIZE.fullmatch(str(text).strip())
+    size = int(match.group(1)) * _UNITS[match.group(2).upper()] if match else 0
+    if size <= 0:
+        raise NspawnError(f"size: {text!r} must be a number of bytes or look like 2GiB")
+    return size
+
+
+def _unescape(text: str) -> str:
+    """Undo the octal escapes of /proc/*/mountinfo."""
+    return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match.group(1), 8)), text)
+
+
+def parse_mountinfo(text: str) -> List[Mount]:
+    """Read /proc/self/mountinfo into mounts, in the order in which they were made."""
+    mounts = []
+    for line in text.splitlines():
+        left, dash, right = line.partition(" - ")
+        fields, tail = left.split(), right.split()
+        if not dash or len(fields) < 5 or len(tail) < 3:
+            continue
+        mounts.append(Mount(_unescape(fields[4]), tail[0], _unescape(tail[2])))
+    return mounts
+
+
+def mounts_below(mounts: Sequence[Mount], folder: str) -> List[Mount]:
+    """Keep the mounts at or below a folder, deepest and newest first: the order in which to undo them."""
+    found = [mount for mount in mounts if mount.target == folder or mount.target.startswith(folder + "/")]
+    return sorted(reversed(found), key=lambda mount: -mount.target.count("/"))
+
+
+def parse_losetup(text: str) -> Dict[str, str]:
+    """Read ``losetup --list --json --output NAME,BACK-FILE`` into {/dev/loopN: backing file}; "" when none is in use."""
+    if not text.strip():
+        return {}
+    return {
+        str(row["name"]): re.sub(r" \(deleted\)$", "", str(row.get("back-file") or ""))
+        for row in json.loads(text).get("loopdevices", [])
+    }
+
+
+def split_loops(loops: Mapping[str, str], folder: str, files: Sequence[str]) -> Tuple[Dict[str, str], List[str]]:
+    """Sort the loop devices of one machine: ({file: device} of wanted disks, [devices nobody wants any more])."""
+    wanted: Dict[str, str] = {}
+    stale = []
+    prefix = folder + "/disks/"
+    for device, backing in sorted(loops.items()):
+        if not backing.startswith(prefix):
+            continue
+        name = backing[len(prefix) :]
+        if name in files and name not in wanted:
+            wanted[name] = device
+        else:
+            stale.append(device)
+    return wanted, stale
+
+
+def find_processes(processes: Sequence[Process], want: Machine) -> Tuple[Optional[int], Optional[int], Optional[int]]:
+    """Find (supervisor, nspawn, leader) of one machine by what they were started with, never by name alone."""
+    nspawn = supervisor = None
+    for process in processes:
+        if "--directory=" + want.root in process.argv and process.argv[0].endswith("systemd-nspawn"):
+            nspawn = process.pid
+        elif want.folder + "/supervise" in process.argv[1:3]:
+            supervisor = process.pid
+    leader = None
+    if nspawn is not None:
+        children = sorted(process.pid for process in processes if process.parent == nspawn)
+        leader = children[0] if children else None
+    return supervisor, nspawn, leader
