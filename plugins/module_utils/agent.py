@@ -1,0 +1,648 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The agent: runs one backup job on a host and leaves a status record, whatever happens.
+
+Usage: agent run JOB | agent status [--json] | agent settle JOB
+
+``run`` ends with 0 (OK), 1 (FAILED), 2 (INCOMPLETE), 3 (the job file is not usable) or 4 (another run holds the job's
+lock). ``settle`` is what the service runs after a run: where a run was killed and could write nothing, it writes the
+record. ``status`` shows the last record of every job and ends with 0, 1 or 2 like the worst of them.
+
+The order within a run is what makes a snapshot trustworthy: the oracle of the database and its dump come from one
+consistent view, files are hashed before restic reads them, and the oracle is stored last, naming the snapshots before
+it. A run without its oracle never happened.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import datetime
+import fcntl
+import json
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NoReturn
+
+from . import agent_files, backup_nas, postgresql_oracle, restic
+from .agent_job import NAME, Job, JobError, parse
+from .agent_postgresql import DatabaseError, View, dump_command
+
+VERSION = "0.1.0"
+SCHEMA = 1
+EXIT = {"OK": 0, "FAILED": 1, "INCOMPLETE": 2}
+EXIT_INVALID, EXIT_LOCKED = 3, 4
+STOP_S = 20
+CREDENTIALS = ("repository-password", "rest-username", "rest-password")
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where things are on a host."""
+
+    etc: Path = Path("/etc/holdfast")
+    state: Path = Path("/var/lib/holdfast")
+    cache: Path = Path("/var/cache/holdfast")
+    run: Path = Path("/run/holdfast")
+    machine_id: Path = Path("/etc/machine-id")
+    boot_id: Path = Path("/proc/sys/kernel/random/boot_id")
+
+    def job(self, name: str) -> Path:
+        """File of a job."""
+        return self.etc / "jobs" / f"{name}.json"
+
+    def status(self, name: str) -> Path:
+        """Last status record of a job."""
+        return self.state / "status" / f"{name}.json"
+
+    def oracle(self, name: str) -> Path:
+        """Last oracle of a job."""
+        return self.state / "oracle" / f"{name}.json"
+
+    def manifest_cache(self, name: str) -> Path:
+        """Hashes of files that have not changed since."""
+        return self.state / "cache" / f"{name}.json"
+
+    def running(self, name: str) -> Path:
+        """Says that a run began; gone when its record is written."""
+        return self.state / "running" / f"{name}.json"
+
+
+class RunError(Exception):
+    """The run cannot be OK any more: it ends here with this reason."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+
+
+class Stopped(BaseException):
+    """Somebody asked the agent to end. Not an Exception: nothing on the way up may take it for an ordinary error."""
+
+
+def say(text: str, severity: int = 6) -> None:
+    """One line for the journal; systemd takes the severity from the prefix."""
+    prefix = f"<{severity}>" if "JOURNAL_STREAM" in os.environ else ""
+    line = " ".join(text.split())
+    sys.stdout.buffer.write((prefix + line + "\n").encode("utf-8", "backslashreplace"))
+    sys.stdout.buffer.flush()
+
+
+def utc(seconds: float) -> str:
+    """ISO 8601 in UTC, whole seconds."""
+    return datetime.datetime.fromtimestamp(seconds, datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def human(size: float) -> str:
+    """Bytes for people."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if size < 1024:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1024
+    return f"{size:.1f} TiB"
+
+
+def write_json(path: Path, content: Any, text: str | None = None) -> None:
+    """Put a file in place in one step, for root's eyes only."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.new")
+    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(handle, "w", encoding="ascii") as stream:
+        stream.write(text if text is not None else json.dumps(content, ensure_ascii=True, indent=1, sort_keys=True))
+        stream.flush()
+        os.fsync(stream.fileno())
+    temporary.replace(path)
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """Read an object from a JSON file; None when it is missing or damaged."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+class Children:
+    """Processes that the agent started. They never outlive it."""
+
+    def __init__(self) -> None:
+        self._alive: list[subprocess.Popen[bytes]] = []
+
+    def start(self, argv: Sequence[str], env: Mapping[str, str], **pipes: Any) -> subprocess.Popen[bytes]:
+        """Start a process in a group of its own."""
+        process = subprocess.Popen(list(argv), env=dict(env), start_new_session=True, cwd="/", **pipes)
+        self._alive = [p for p in self._alive if p.poll() is None]
+        self._alive.append(process)
+        return process
+
+    def run(self, argv: Sequence[str], env: Mapping[str, str], stdin: bytes = b"") -> tuple[int, str, str]:
+        """Run to the end: (exit code, output, errors); a program that is missing has code 127."""
+        try:
+            process = self.start(argv, env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        except FileNotFoundError:
+            return 127, "", f"{argv[0]}: not installed"
+        out, err = process.communicate(stdin)
+        return process.returncode, out.decode("utf-8", "surrogateescape"), err.decode("utf-8", "surrogateescape")
+
+    def end(self) -> None:
+        """Stop what still runs: ask, wait, insist."""
+        for sign, patience in ((signal.SIGTERM, STOP_S), (signal.SIGKILL, STOP_S)):
+            alive = [p for p in self._alive if p.poll() is None]
+            for process in alive:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, sign)
+            deadline = time.monotonic() + patience
+            for process in alive:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(max(0.0, deadline - time.monotonic()))
+
+
+@dataclass
+class Outcome:
+    """What a run has come to so far."""
+
+    reasons: list[dict[str, str]] = field(default_factory=list)
+    failed: bool = False
+    snapshots: dict[str, str | None] = field(default_factory=lambda: {"database": None, "files": None, "oracle": None})
+    files: int = 0
+    bytes: int = 0
+    repository_id: str | None = None
+    tools: dict[str, str | None] = field(default_factory=lambda: {"agent": VERSION, "restic": None, "engine": None})
+
+    def add(self, code: str, message: str, failed: bool = False) -> None:
+        """Note a reason; without ``failed`` the run is INCOMPLETE."""
+        self.reasons.append({"code": code, "message": message})
+        self.failed = self.failed or failed
+
+    @property
+    def state(self) -> str:
+        """OK, INCOMPLETE or FAILED; an OK without an oracle would be a lie."""
+        if self.failed or (not self.reasons and not self.snapshots["oracle"]):
+            return "FAILED"
+        return "INCOMPLETE" if self.reasons else "OK"
+
+
+class Backup:
+    """One run of one job."""
+
+    def __init__(self, job: Job, places: Places, run_id: str, children: Children, outcome: Outcome) -> None:
+        self.job, self.places, self.run_id, self.children, self.outcome = job, places, run_id, children, outcome
+        self.restic = self._open_restic()
+
+    def _open_restic(self) -> restic.Restic:
+        folder = Path(os.environ.get("CREDENTIALS_DIRECTORY") or self.places.etc / "credentials")
+        try:
+            found = {name: (folder / name).read_text(encoding="utf-8").rstrip("\n") for name in CREDENTIALS}
+        except OSError as error:
+            message = f"credential {error.filename} cannot be read ({error.strerror}); run site.yml for this host"
+            raise RunError("credentials_missing", message) from error
+        repository = restic.Repository(
+            url=self.job.url,
+            password_file=str(folder / "repository-password"),
+            cacert=str(self.places.etc / "nas.pem"),
+            cache_dir=str(self.places.cache),
+        )
+        return restic.Restic(self.children.run, repository, found["rest-username"], found["rest-password"])
+
+    def run(self) -> None:
+        """Do it all. Raises RunError, ResticError, NasError, DatabaseError; notes lesser gaps in the outcome."""
+        self._identify()
+        oracle: dict[str, Any] = {
+            "schema": SCHEMA,
+            "practice": self.job.practice,
+            "host": self.job.host,
+            "job": self.job.name,
+            "item": self.job.item,
+            "run": self.run_id,
+            "taken": utc(time.time()),
+            "identity": {
+                "machine_id": self.places.machine_id.read_text(encoding="ascii").strip(),
+                "repository_id": self.outcome.repository_id,
+                "database_system_id": None,
+            },
+            "snapshots": {"database": None, "files": None},
+            "database": None,
+            "files": None,
+        }
+        if self.job.database:
+            self._back_up_database(oracle)
+        self._back_up_files(oracle)
+        oracle["snapshots"] = {part: self.outcome.snapshots[part] for part in ("database", "files")}
+        oracle["tools"] = self.outcome.tools
+        self._store_oracle(oracle)
+
+    def _identify(self) -> None:
+        """Is this host the practice's, and is the repository the one that was pinned?"""
+        stamp = read_json(self.places.etc / "practice.json") or {}
+        if (stamp.get("practice"), stamp.get("host")) != (self.job.practice, self.job.host):
+            raise RunError(
+                "identity_mismatch",
+                f"this machine is stamped {stamp.get('host')} of practice {stamp.get('practice')}, "
+                f"the job is for {self.job.host} of {self.job.practice}; run site.yml of the right practice",
+            )
+        self.outcome.tools["restic"] = self.restic.version()
+        env = self.restic.env
+        exists = backup_nas.knock(
+            self.job.url,
+            str(self.restic.repository.cacert),
+            env["RESTIC_REST_USERNAME"],
+            env["RESTIC_REST_PASSWORD"],
+        )
+        if not exists:
+            raise RunError(
+                "repository_missing",
+                "the NAS has no repository for this host. If one was there before, find out who removed it; "
+                "nothing is created here. site.yml creates the first one",
+            )
+        found = self.restic.id()
+        pinned = (read_json(self.places.etc / "repository.json") or {}).get("id")
+        if found != pinned:
+            raise RunError(
+                "identity_mismatch",
+                f"the repository is {found[:8]}, the one pinned on this host is {str(pinned)[:8]}; "
+                "find out who replaced it before anything is stored",
+            )
+        self.outcome.repository_id = found
+
+    def _tags(self, part: str) -> list[str]:
+        return [f"practice={self.job.practice}", f"job={self.job.name}", f"run={self.run_id}", f"part={part}"]
+
+    def _restic_backup(self, part: str, rest: Sequence[str], stdin: bytes = b"") -> restic.Summary:
+        arguments = restic.backup_arguments(self.job.host, self._tags(part), *rest)
+        code, out, err = self.children.run(restic.command(self.restic.repository, *arguments), self.restic.env, stdin)
+        summary = restic.summary_of(code, out, err)
+        self.outcome.snapshots[part] = summary.snapshot
+        return summary
+
+    def _back_up_database(self, oracle: dict[str, Any]) -> None:
+        """Oracle and dump from one view. restic stores no snapshot when pg_dump ends with anything but 0."""
+        database = self.job.database
+        assert database is not None
+        began = time.monotonic()
+        oracle["taken"] = utc(time.time())
+        view = View(database.name, self.children.run, self.children.start, self.restic.env)
+        try:
+            section = postgresql_oracle.read_database(
+                view.query,
+                database.name,
+                database.probes,
+                database.images,
+                on_error=self._query_failed,
+            )
+            oracle["identity"]["database_system_id"] = postgresql_oracle.read_system_identifier(view.query)
+            self.outcome.tools["engine"] = f"{database.engine} {section['version']}"
+            section["dump_path"] = f"/holdfast/{self.job.name}/{database.name}.dump"
+            rows = sum(section["tables"].values())
+            say(f"{self.job.name}: database {database.name}: {len(section['tables'])} tables, {rows} rows")
+            command = dump_command(database.name, view.snapshot)
+            try:
+                summary = self._restic_backup(
+                    "database",
+                    ["--stdin-from-command", "--stdin-filename", section["dump_path"], "--", *command],
+                )
+            except restic.ResticError as error:
+                if "command failed" not in error.message:
+                    raise
+                raise RunError(
+                    "dump_failed", f"pg_dump of {database.name} failed, nothing was kept: {error.message}"
+                ) from error
+        finally:
+            view.close()
+        if not section["tables"]:
+            self.outcome.add("database_empty", f"database {database.name} has no table: is it the right one?")
+        oracle["database"] = section
+        self.outcome.files += 1
+        self.outcome.bytes += summary.bytes
+        took = time.monotonic() - began
+        say(f"{self.job.name}: dump of {human(summary.bytes)} stored as {summary.snapshot[:8]} in {took:.0f} s")
+
+    def _query_failed(self, what: str, error: Exception) -> None:
+        code = "images_query_failed" if what == "images" else "probe_failed"
+        self.outcome.add(code, f"the query of {what} failed: {error}")
+
+    def _roots(self) -> list[str]:
+        """Folders and files to back up that are there. Says what is not."""
+        database = self.job.database
+        wanted = list(self.job.paths)
+        if database and database.images:
+            wanted.append(database.images["root"])
+        there = []
+        for path in dict.fromkeys(wanted):
+            if os.path.islink(path):  # noqa: PTH114 - a path here may be any bytes
+                message = f"{path} is a link, of which restic would keep only the link: name {os.path.realpath(path)}"
+                raise RunError("path_is_link", message)
+            if os.path.lexists(path):
+                there.append(path)
+            else:
+                self.outcome.add("path_missing", f"{path} does not exist on this host")
+        if self.job.paths and not any(path in there for path in self.job.paths):
+            raise RunError("path_missing", f"none of the paths of {self.job.name} exists: is a disk not mounted?")
+        for path in self.job.must_have:
+            if not os.path.lexists(path) or (os.path.isdir(path) and not os.listdir(path)):  # noqa: PTH112, PTH208
+                raise RunError(
+                    "must_have_missing", f"{path} must be there and is missing or empty: is a disk not mounted?"
+                )
+        return there
+
+    def _back_up_files(self, oracle: dict[str, Any]) -> None:
+        """Manifest, then restic, then a second look at what changed meanwhile."""
+        if not self.job.paths and not (self.job.database and self.job.database.images):
+            return
+        roots = self._roots()
+        cache_file = self.places.manifest_cache(self.job.name)
+        cache = agent_files.load_cache(str(cache_file))
+        began = time.monotonic()
+        extra = self._images_outside(oracle, roots)
+        manifest, kept = agent_files.build([*roots, *extra], self.job.exclude, cache)
+        took = time.monotonic() - began
+        say(
+            f"{self.job.name}: {len(manifest.entries)} files, {human(manifest.bytes)}, {manifest.hashed} of them new or "
+            f"changed, hashed in {took:.0f} s"
+        )
+        self._judge_manifest(manifest, oracle)
+        if not roots and not extra:
+            return
+        options = [f"--exclude={pattern}" for pattern in self.job.exclude]
+        names = b"".join(os.fsencode(path) + b"\0" for path in [*roots, *extra])
+        summary = self._restic_backup("files", [*options, "--files-from-raw", "-"], names)
+        dropped = agent_files.settle(manifest)
+        if not summary.complete:
+            count = summary.errors or "some"
+            self.outcome.add("files_unreadable", f"restic could not read {count} files or folders")
+        if summary.files < len(manifest.entries):
+            gap = len(manifest.entries) - summary.files
+            self.outcome.add("coverage_gap", f"{gap} files of the manifest are not in the snapshot")
+        write_json(cache_file, None, agent_files.cache_text(kept))
+        changed = sum(1 for entry in manifest.entries if entry["volatile"])
+        took = time.monotonic() - began
+        say(
+            f"{self.job.name}: files stored as {summary.snapshot[:8]} in {took:.0f} s, {human(summary.added)} sent"
+            + (f"; {changed} changed and {dropped} were deleted meanwhile" if changed or dropped else "")
+        )
+        oracle["files"] = {
+            "roots": [*roots, *extra],
+            "count": len(manifest.entries),
+            "bytes": manifest.bytes,
+            "must_have": list(self.job.must_have),
+            "manifest": manifest.entries,
+        }
+        self.outcome.files += len(manifest.entries)
+        self.outcome.bytes += manifest.bytes
+
+    def _images(self, oracle: dict[str, Any]) -> list[str]:
+        images = (oracle["database"] or {}).get("images")
+        return [agent_files.image_path(images["root"], name) for name in images["names"]] if images else []
+
+    def _images_outside(self, oracle: dict[str, Any], roots: Sequence[str]) -> list[str]:
+        """Images that the database keeps outside of every root are backed up all the same."""
+        outside = {path for path in self._images(oracle) if not agent_files.below(path, roots)}
+        return sorted(path for path in outside if os.path.isfile(path))  # noqa: PTH113
+
+    def _judge_manifest(self, manifest: agent_files.Manifest, oracle: dict[str, Any]) -> None:
+        if manifest.unreadable:
+            self.outcome.add("files_unreadable", f"{manifest.unreadable} files or folders could not be read")
+        paths = {str(entry["path"]) for entry in manifest.entries}
+        if self.job.paths:
+            own = sum(1 for path in paths if agent_files.below(path, self.job.paths))
+            if own < self.job.min_files:
+                raise RunError(
+                    "too_few_files",
+                    f"{own} files found, at least {self.job.min_files} expected: is a disk not mounted? None was stored",
+                )
+            for root in manifest.empty_roots:
+                if root in self.job.paths:
+                    self.outcome.add("path_empty", f"{root} holds no file: is a disk not mounted?")
+        images = self._images(oracle)
+        missing = sum(1 for path in images if path not in paths)
+        if missing:
+            self.outcome.add(
+                "images_missing", f"{missing} of {len(images)} images that the database lists are not there as files"
+            )
+
+    def _store_oracle(self, oracle: dict[str, Any]) -> None:
+        text = json.dumps(oracle, ensure_ascii=True, separators=(",", ":"), sort_keys=True)
+        name = f"/holdfast/{self.job.name}/oracle.json"
+        self._restic_backup("oracle", ["--stdin", "--stdin-filename", name], text.encode("ascii"))
+        write_json(self.places.oracle(self.job.name), None, text)
+
+
+@contextlib.contextmanager
+def locked(places: Places, name: str) -> Iterator[bool]:
+    """Hold the job's lock; False when another process has it. The kernel frees it when its holder dies."""
+    places.run.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with open(places.run / f"{name}.lock", "w", encoding="ascii") as stream:  # noqa: PTH123
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+            return
+        yield True
+
+
+def record_of(facts: Mapping[str, Any], outcome: Outcome, started: float, finished: float) -> dict[str, Any]:
+    """Status record. facts: practice, host, job, item, run, boot_id, last_ok."""
+    return {
+        "schema": SCHEMA,
+        **facts,
+        "state": outcome.state,
+        "reasons": outcome.reasons,
+        "started": utc(started),
+        "finished": utc(finished),
+        "seconds": round(max(0.0, finished - started), 1),
+        "snapshots": outcome.snapshots,
+        "files": outcome.files,
+        "bytes": outcome.bytes,
+        "repository_id": outcome.repository_id,
+        "tools": outcome.tools,
+    }
+
+
+def finish(places: Places, record: dict[str, Any]) -> None:
+    """Write the record and tell the journal."""
+    if record["state"] == "OK":
+        record["last_ok"] = {"run": record["run"], "finished": record["finished"]}
+    write_json(places.status(record["job"]), record)
+    places.running(record["job"]).unlink(missing_ok=True)
+    what = "; ".join(f"{reason['code']}: {reason['message']}" for reason in record["reasons"])
+    say(
+        f"{record['job']}: {record['state']} after {record['seconds']:.0f} s" + (f": {what}" if what else ""),
+        {"OK": 6, "INCOMPLETE": 4, "FAILED": 3}[record["state"]],
+    )
+
+
+def attempt(job: Job, places: Places, run_id: str, outcome: Outcome, started: float) -> None:
+    """Run the job; every way in which it can end goes into the outcome."""
+    children = Children()
+
+    def stop(_number: int, _frame: Any) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        raise Stopped
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    try:
+        Backup(job, places, run_id, children, outcome).run()
+    except Stopped:
+        if job.time_limit_s and time.time() - started >= job.time_limit_s - 1:
+            outcome.add("time_limit", f"the job was stopped at its time limit of {job.time_limit_s} s", True)
+        else:
+            outcome.add("stopped", "the run was stopped from outside (shutdown, or systemctl stop)", True)
+    except (RunError, restic.ResticError, backup_nas.NasError, DatabaseError) as error:
+        outcome.add(error.code, error.message, True)
+    except Exception as error:  # whatever it is: the record must say that there is no backup
+        frame = error.__traceback__
+        while frame and frame.tb_next:
+            frame = frame.tb_next
+        where = f"{Path(frame.tb_frame.f_code.co_filename).name}:{frame.tb_lineno}" if frame else "?"
+        outcome.add("internal_error", f"{type(error).__name__} at {where}: {str(error)[:300]}", True)
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        children.end()
+
+
+def facts_of(places: Places, name: str, job: Job | None, run_id: str) -> dict[str, Any]:
+    """What a record says about who and where; from the stamp where the job file cannot be read."""
+    stamp = read_json(places.etc / "practice.json") or {}
+    return {
+        "practice": job.practice if job else stamp.get("practice"),
+        "host": job.host if job else stamp.get("host"),
+        "job": name,
+        "item": job.item if job else name,
+        "run": run_id,
+        "boot_id": places.boot_id.read_text(encoding="ascii").strip(),
+        "last_ok": (read_json(places.status(name)) or {}).get("last_ok"),
+    }
+
+
+def run_job(name: str, places: Places) -> int:
+    """``agent run``: exit code."""
+    with locked(places, name) as free:
+        if not free:
+            say(f"{name}: another run of this job is under way; this one does nothing", 4)
+            return EXIT_LOCKED
+        started = time.time()
+        stamp = datetime.datetime.fromtimestamp(started, datetime.timezone.utc).strftime("%Y%m%dT%H%M%SZ")
+        run_id = f"{stamp}-{secrets.token_hex(4)}"
+        outcome = Outcome()
+        try:
+            job = parse(places.job(name).read_text(encoding="utf-8"))
+            if job.name != name:
+                raise JobError(f"it is for job {job.name!r}")
+        except (OSError, JobError, UnicodeDecodeError) as error:
+            outcome.add("job_invalid", f"{places.job(name)}: {error}", True)
+            finish(places, record_of(facts_of(places, name, None, run_id), outcome, started, time.time()))
+            return EXIT_INVALID
+        facts = facts_of(places, name, job, run_id)
+        if places.running(name).exists():
+            say(f"{name}: the run before this one was cut off without a record", 4)
+        write_json(places.running(name), {"facts": facts, "started": started})
+        attempt(job, places, run_id, outcome, started)
+        record = record_of(facts, outcome, started, time.time())
+        finish(places, record)
+        return EXIT[str(record["state"])]
+
+
+def settle_job(name: str, places: Places, service: Mapping[str, str]) -> int:
+    """``agent settle``: a run that was killed wrote no record; write it for it. Changes nothing else."""
+    with locked(places, name) as free:
+        begun = read_json(places.running(name))
+        if not free or not begun:
+            return 0
+        result = service.get("SERVICE_RESULT", "")
+        causes = {"oom-kill": ("out_of_memory", "the host ran out of memory"),
+                  "timeout": ("time_limit", "the job did not end within its time limit")}  # fmt: skip
+        code, message = causes.get(result, ("killed", "the run was killed, or the host went down, before its end"))
+        outcome = Outcome()
+        outcome.add(code, message, True)
+        finish(places, record_of(begun["facts"], outcome, float(begun["started"]), time.time()))
+    return 0
+
+
+def overview(places: Places, now: float) -> list[dict[str, Any]]:
+    """One row for each job: job, state, finished, age_s, last_ok, reasons. A job that never ran is FAILED."""
+    rows = []
+    for path in sorted((places.etc / "jobs").glob("*.json")):
+        record = read_json(places.status(path.stem)) or {}
+        finished = record.get("finished")
+        age = now - _seconds(finished) if finished else None
+        rows.append(
+            {
+                "job": path.stem,
+                "state": record.get("state", "FAILED"),
+                "finished": finished,
+                "age_s": round(age) if age is not None else None,
+                "last_ok": (record.get("last_ok") or {}).get("finished"),
+                "running": places.running(path.stem).exists(),
+                "reasons": record.get("reasons", [{"code": "never_ran", "message": "this job has not run yet"}]),
+            }
+        )
+    return rows
+
+
+def _seconds(text: str) -> float:
+    moment = datetime.datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ")
+    return moment.replace(tzinfo=datetime.timezone.utc).timestamp()
+
+
+def table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Rows for people."""
+    lines = [("JOB", "STATE", "FINISHED", "LAST OK", "WHY")]
+    for row in rows:
+        state = f"{row['state']} (running now)" if row["running"] else str(row["state"])
+        why = "; ".join(f"{reason['code']}: {reason['message']}" for reason in row["reasons"]) or "-"
+        lines.append((str(row["job"]), state, str(row["finished"] or "-"), str(row["last_ok"] or "-"), why))
+    widths = [max(len(line[n]) for line in lines) for n in range(4)]
+    return "\n".join("  ".join([line[n].ljust(widths[n]) for n in range(4)] + [line[4]]) for line in lines)
+
+
+def show_status(places: Places, as_json: bool) -> int:
+    """``agent status``: exit code like the worst job; no job at all is a failure too."""
+    rows = overview(places, time.time())
+    if as_json:
+        sys.stdout.write(json.dumps(rows, indent=1) + "\n")
+    else:
+        sys.stdout.write((table(rows) if rows else "This host has no backup job.") + "\n")
+    states = {str(row["state"]) for row in rows} or {"FAILED"}
+    return next(EXIT[state] for state in ("FAILED", "INCOMPLETE", "OK") if state in states)
+
+
+class Parser(argparse.ArgumentParser):
+    """Wrong usage is invalid input (3); argparse's own 2 would read as INCOMPLETE."""
+
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong and how it is meant."""
+        self.exit(EXIT_INVALID, f"{self.format_usage()}{self.prog}: {message}\n")
+
+
+def main(argv: Sequence[str], places: Places | None = None) -> int:
+    """Entry of the program; returns its exit code."""
+    places = places or Places()
+    parser = Parser(prog="agent", description="Holdfast backup agent")
+    verbs = parser.add_subparsers(dest="verb", required=True)
+    for verb, what in (("run", "run a job now"), ("settle", "record a run that was killed (used by the service)")):
+        verbs.add_parser(verb, help=what).add_argument("job")
+    verbs.add_parser("status", help="show the last run of every job").add_argument("--json", action="store_true")
+    wanted = parser.parse_args(list(argv))
+    os.umask(0o077)
+    if wanted.verb == "status":
+        return show_status(places, wanted.json)
+    if not NAME.fullmatch(wanted.job):
+        say(f"{wanted.job!r} is not the name of a job", 3)
+        return EXIT_INVALID
+    try:
+        if wanted.verb == "settle":
+            return settle_job(wanted.job, places, os.environ)
+        return run_job(wanted.job, places)
+    except OSError as error:  # not even a record can be written: the journal and the exit code are what is left
+        say(f"{wanted.job}: FAILED: cannot write on this host: {error}", 3)
+        return 1

@@ -1,0 +1,229 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The manifest: every regular file below the roots, with size, mode, times and hash, as restic is about to see it.
+
+Names are bytes on Linux: they travel as Python text with surrogateescape and as JSON in plain ASCII, so that any name
+comes back exact. Unchanged files are not read again: a cache keeps path, size, times and inode with the hash.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import stat
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+HASH_BYTES = 32
+CHUNK = 1 << 20
+# A file changed this lately could change again without a change of its times: hash it again next time.
+SETTLED_NS = 2_000_000_000
+
+
+@dataclass
+class Manifest:
+    """What was found. ``unreadable`` counts entries that could not be listed or read."""
+
+    entries: list[dict[str, Any]] = field(default_factory=list)
+    unreadable: int = 0
+    hashed: int = 0
+    empty_roots: list[str] = field(default_factory=list)
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of all files."""
+        return sum(int(entry["size"]) for entry in self.entries)
+
+
+def compile_excludes(patterns: Sequence[str]) -> list[tuple[bool, list[re.Pattern[str] | None]]]:
+    """Exclude patterns as restic reads them: (anchored, one expression a path part; None stands for **)."""
+    return [
+        (p.startswith("/"), [None if part == "**" else _expression(part) for part in p.strip("/").split("/")])
+        for p in patterns
+        if p.strip("/")
+    ]
+
+
+def excluded(path: str, patterns: Sequence[tuple[bool, list[re.Pattern[str] | None]]]) -> bool:
+    """Does a pattern cover this absolute path? Folders above it are asked about on their own way down."""
+    parts = path.strip("/").split("/")
+    for anchored, wanted in patterns:
+        starts = [0] if anchored else range(len(parts))
+        if any(_matches(parts[start:], wanted) for start in starts):
+            return True
+    return False
+
+
+def _matches(parts: Sequence[str], wanted: Sequence[re.Pattern[str] | None]) -> bool:
+    if not wanted:
+        return not parts
+    if wanted[0] is None:
+        return any(_matches(parts[n:], wanted[1:]) for n in range(len(parts) + 1))
+    return bool(parts) and wanted[0].fullmatch(parts[0]) is not None and _matches(parts[1:], wanted[1:])
+
+
+def _expression(glob: str) -> re.Pattern[str]:
+    """Go's filepath.Match: ``*``, ``?``, ``[a-z]``, ``[^a-z]`` and a backslash before a plain character."""
+    out, i = "", 0
+    while i < len(glob):
+        char = glob[i]
+        i += 1
+        if char == "*":
+            out += ".*"
+        elif char == "?":
+            out += "."
+        elif char == "\\" and i < len(glob):
+            out += re.escape(glob[i])
+            i += 1
+        elif char == "[" and "]" in glob[i + 1 :]:
+            end = glob.index("]", i + 1)
+            out += "[" + glob[i:end].replace("\\", "\\\\") + "]"
+            i = end + 1
+        else:
+            out += re.escape(char)
+    return re.compile(out, re.DOTALL)
+
+
+def walk(root: str, patterns: Sequence[Any], on_error: Any) -> Iterator[tuple[str, os.stat_result]]:
+    """Regular files below a root (or the root itself), sorted, links not followed."""
+    facts = os.lstat(root)
+    if stat.S_ISREG(facts.st_mode):
+        if not excluded(root, patterns):
+            yield root, facts
+        return
+    folders = [root]
+    while folders:
+        folder = folders.pop()
+        try:
+            found = sorted(os.scandir(folder), key=lambda entry: entry.name)
+        except OSError as error:
+            on_error(error)
+            continue
+        below = []
+        for entry in found:
+            if excluded(entry.path, patterns):
+                continue
+            try:
+                if entry.is_dir(follow_symlinks=False):
+                    below.append(entry.path)
+                elif entry.is_file(follow_symlinks=False):
+                    yield entry.path, entry.stat(follow_symlinks=False)
+            except OSError as error:
+                on_error(error)
+        folders.extend(reversed(below))
+
+
+def hash_file(path: str) -> str:
+    """blake2b with 32 bytes, hex; the access time is left alone where the kernel allows it."""
+    digest = hashlib.blake2b(digest_size=HASH_BYTES)
+    flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW
+    try:
+        handle = os.open(path, flags | os.O_NOATIME)
+    except PermissionError:
+        handle = os.open(path, flags)
+    with os.fdopen(handle, "rb", buffering=0) as stream:
+        while True:
+            block = stream.read(CHUNK)
+            if not block:
+                return digest.hexdigest()
+            digest.update(block)
+
+
+def build(
+    roots: Iterable[str],
+    exclude: Sequence[str],
+    cache: Mapping[str, Sequence[Any]],
+) -> tuple[Manifest, dict[str, list[Any]]]:
+    """Manifest of all roots, and the cache for next time. Files that cannot be read are counted, not listed.
+
+    cache: {path: [size, mtime_ns, ctime_ns, inode, hash]}.
+    """
+    manifest, kept = Manifest(), {}
+    patterns = compile_excludes(exclude)
+
+    def on_error(error: OSError) -> None:
+        # gone between listing and looking is no gap in coverage: the file was deleted
+        manifest.unreadable += not isinstance(error, FileNotFoundError)
+
+    seen: set[str] = set()
+    for root in roots:
+        before = len(seen)
+        for path, facts in walk(root, patterns, on_error):
+            if path in seen:
+                continue
+            key = [facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns, facts.st_ino]
+            known = cache.get(path)
+            now = time.time_ns()
+            try:
+                digest = str(known[4]) if known and list(known[:4]) == key else None
+                if digest is None:
+                    digest = hash_file(path)
+                    manifest.hashed += 1
+            except OSError as error:
+                on_error(error)
+                continue
+            seen.add(path)
+            if now - max(facts.st_mtime_ns, facts.st_ctime_ns) > SETTLED_NS:
+                kept[path] = [*key, digest]
+            manifest.entries.append(
+                {
+                    "path": path,
+                    "size": facts.st_size,
+                    "mode": f"{stat.S_IMODE(facts.st_mode):04o}",
+                    "mtime_ns": facts.st_mtime_ns,
+                    "ctime_ns": facts.st_ctime_ns,
+                    "blake2b": digest,
+                    "volatile": False,
+                }
+            )
+        if len(seen) == before:
+            manifest.empty_roots.append(root)
+    return manifest, kept
+
+
+def settle(manifest: Manifest) -> int:
+    """Look again after restic has read: mark what changed meanwhile as volatile, drop what was deleted.
+
+    Returns how many were dropped. ``ctime_ns`` is only for this comparison and is removed from every entry.
+    """
+    still: list[dict[str, Any]] = []
+    for entry in manifest.entries:
+        ctime_ns = entry.pop("ctime_ns")
+        try:
+            facts = os.lstat(entry["path"])
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        now = (facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns)
+        entry["volatile"] = now != (entry["size"], entry["mtime_ns"], ctime_ns)
+        still.append(entry)
+    dropped = len(manifest.entries) - len(still)
+    manifest.entries = still
+    return dropped
+
+
+def image_path(root: str, name: str) -> str:
+    """Where an image is that the database names: absolute, or relative to the root."""
+    return os.path.normpath(name if name.startswith("/") else f"{root}/{name}")
+
+
+def below(path: str, roots: Iterable[str]) -> bool:
+    """Is the path one of the roots or inside one?"""
+    return any(path == root or path.startswith(root.rstrip("/") + "/") for root in roots)
+
+
+def load_cache(path: str) -> dict[str, list[Any]]:
+    """Read the cache; one that is missing or damaged is an empty one (it only costs time)."""
+    try:
+        found = json.loads(Path(path).read_text(encoding="ascii"))
+        return {str(name): list(facts) for name, facts in found["files"].items()} if found["schema"] == 1 else {}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {}
+
+
+def cache_text(files: Mapping[str, Sequence[Any]]) -> str:
+    """Text of the cache file."""
+    return json.dumps({"schema": 1, "files": files}, ensure_ascii=True, separators=(",", ":"))

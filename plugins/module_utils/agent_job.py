@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A backup job as it lies in /etc/holdfast/jobs: read, checked as a whole, refused with every fault at once. Pure."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+SCHEMA = 1
+ENGINES = ("postgresql",)
+NAME = re.compile(r"[a-z0-9](?:[a-z0-9_-]{0,62})")
+_KEYS = {
+    "schema", "practice", "host", "repository", "name", "item", "class", "calendar", "spread_s", "time_limit_s",
+    "database", "paths", "exclude", "must_have", "min_files",
+}  # fmt: skip
+
+
+class JobError(Exception):
+    """The job cannot be run; the text lists every fault."""
+
+
+@dataclass(frozen=True)
+class Database:
+    """A database to dump. images: {"query", "root"} or None; probes: {name: SELECT of one value}."""
+
+    engine: str
+    name: str
+    images: Mapping[str, str] | None = None
+    probes: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One protected item on this host."""
+
+    name: str
+    item: str
+    practice: str
+    host: str
+    url: str
+    database: Database | None = None
+    paths: Sequence[str] = ()
+    exclude: Sequence[str] = ()
+    must_have: Sequence[str] = ()
+    min_files: int = 1
+    time_limit_s: int = 0
+
+
+def parse(text: str) -> Job:
+    """Job from the text of its file; raises JobError."""
+    try:
+        found = json.loads(text)
+    except ValueError as error:
+        raise JobError(f"not JSON: {error}") from error
+    faults = faults_of(found)
+    if faults:
+        raise JobError("; ".join(faults))
+    database = found.get("database")
+    return Job(
+        name=found["name"],
+        item=found["item"],
+        practice=found["practice"],
+        host=found["host"],
+        url=found["repository"]["url"],
+        database=Database(
+            database["engine"], database["name"], database.get("images") or None, dict(database.get("probes") or {})
+        )
+        if database
+        else None,
+        paths=tuple(found.get("paths") or ()),
+        exclude=tuple(found.get("exclude") or ()),
+        must_have=tuple(found.get("must_have") or ()),
+        min_files=int(found.get("min_files", 1)),
+        time_limit_s=int(found.get("time_limit_s") or 0),
+    )
+
+
+def faults_of(found: Any) -> list[str]:
+    """Everything that is wrong with a job, in words."""
+    if not isinstance(found, dict):
+        return ["expected an object"]
+    faults = [f"unknown key {key!r}" for key in sorted(set(found) - _KEYS)]
+    if found.get("schema") != SCHEMA:
+        faults.append(f"schema {found.get('schema')!r}: this agent reads {SCHEMA}; run site.yml for this host")
+    for key in ("name", "item"):
+        if not NAME.fullmatch(str(found.get(key) or "")):
+            faults.append(f"{key} {found.get(key)!r}: expected lower-case letters, digits, - and _")
+    for key in ("practice", "host"):
+        if not isinstance(found.get(key), str) or not found[key]:
+            faults.append(f"{key}: missing")
+    repository = found.get("repository")
+    if not isinstance(repository, dict) or not isinstance(repository.get("url"), str):
+        faults.append("repository: expected url and username")
+    for key in ("paths", "must_have"):
+        faults += _path_faults(key, found.get(key))
+    faults += _text_faults("exclude", found.get("exclude"))
+    faults += [f"exclude {p!r}: a pattern that brings back is not supported" for p in _texts(found.get("exclude"), "!")]
+    for key in ("min_files", "time_limit_s"):
+        value = found.get(key, 0)
+        if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+            faults.append(f"{key} {value!r}: expected a number, 0 or more")
+    faults += _database_faults(found.get("database"))
+    if not found.get("paths") and not found.get("database"):
+        faults.append("neither database nor paths: there is nothing to back up")
+    return faults
+
+
+def _texts(value: Any, start: str) -> list[str]:
+    return [v for v in value if isinstance(v, str) and v.startswith(start)] if isinstance(value, list) else []
+
+
+def _text_faults(key: str, value: Any) -> list[str]:
+    if value is None or (isinstance(value, list) and all(isinstance(v, str) and v for v in value)):
+        return []
+    return [f"{key}: expected a list of texts"]
+
+
+def _path_faults(key: str, value: Any) -> list[str]:
+    faults = _text_faults(key, value)
+    if not faults:
+        bad = [v for v in value or [] if not v.startswith("/") or v != re.sub(r"/+", "/", v) or "\0" in v]
+        bad += [v for v in value or [] if ".." in v.split("/") or (v != "/" and v.endswith("/"))]
+        faults += [f"{key} {v!r}: expected a plain absolute path" for v in bad]
+    return faults
+
+
+def _database_faults(database: Any) -> list[str]:
+    if database is None:
+        return []
+    if not isinstance(database, dict):
+        return ["database: expected an object"]
+    faults = []
+    if database.get("engine") not in ENGINES:
+        faults.append(f"database.engine {database.get('engine')!r}: this agent knows {', '.join(ENGINES)}")
+    name = database.get("name")
+    if not isinstance(name, str) or not re.fullmatch(r"[^/\0\n]{1,63}", name) or name in (".", ".."):
+        faults.append(f"database.name {name!r}: expected the name of a database")
+    images = database.get("images")
+    if images:
+        if not isinstance(images, dict) or not isinstance(images.get("query"), str):
+            faults.append("database.images: expected query and root")
+        else:
+            faults += _path_faults("database.images.root", [images.get("root") or ""])
+    probes = database.get("probes") or {}
+    if not isinstance(probes, dict) or not all(isinstance(sql, str) and sql.strip() for sql in probes.values()):
+        faults.append("database.probes: expected a SELECT for each name")
+    return faults
