@@ -130,7 +130,7 @@ def _pack(
 ) -> None:
     """Pack parts of the tree, sorted, owned by a named user; times are the days in the plan, never the clock's."""
     oldest = min(days.values())
-    with tarfile.open(target, "w", format=tarfile.PAX_FORMAT) as archive:
+    with tarfile.open(target, "w", format=tarfile.GNU_FORMAT, encoding="utf-8") as archive:
         for part in parts:
             root = tree / part
             names = [root, *sorted(root.rglob("*"))] if root.is_dir() else [root]
