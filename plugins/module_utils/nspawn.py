@@ -18,7 +18,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any
 
 # Raise it when the fixed part of an image changes (see nspawn_host.finish_base), so that old images are not taken for new.
 RECIPE = 1
@@ -52,7 +52,7 @@ class NspawnError(Exception):
 
 
 def image_key(
-    kind: str, suite: str, packages: Sequence[str], base: Optional[str] = None, architecture: str = "amd64"
+    kind: str, suite: str, packages: Sequence[str], base: str | None = None, architecture: str = "amd64"
 ) -> str:
     """Return 12 hex digits that stand for everything that goes into an image, whatever the order of its packages.
 
@@ -70,7 +70,7 @@ def image_key(
     return hashlib.blake2b(text.encode(), digest_size=6).hexdigest()
 
 
-def mirror_lines(index_targets: str, host_release: str, suite: str) -> List[str]:
+def mirror_lines(index_targets: str, host_release: str, suite: str) -> list[str]:
     """Turn this machine's own Debian sources into sources.list lines for another suite of the same mirror.
 
     index_targets: output of ``apt-get indextargets --format '$(REPO_URI) $(RELEASE) $(COMPONENT) $(CREATED_BY)'``.
@@ -87,14 +87,14 @@ def mirror_lines(index_targets: str, host_release: str, suite: str) -> List[str]
         release, _dash, pocket = fields[1].partition("-")
         if release != host_release or pocket not in ("", "updates", "security"):
             continue
-        line = "deb {0} {1} main".format(fields[0].rstrip("/"), "-".join(filter(None, (suite, pocket))))
+        line = "deb {} {} main".format(fields[0].rstrip("/"), "-".join(filter(None, (suite, pocket))))
         if line not in lines:
             lines.append(line)
     # Without the suite itself (only a third-party pocket matched) nothing could be built.
     return lines if any(line.split()[2] == suite for line in lines) else []
 
 
-def apt_settings(dump: str) -> Tuple[List[str], Dict[str, str]]:
+def apt_settings(dump: str) -> tuple[list[str], dict[str, str]]:
     """Pick what apt needs to reach its mirror from ``apt-config dump``: (apt options, environment with the proxies)."""
     options = []
     environment = {}
@@ -142,21 +142,21 @@ class Machine:
 
     name: str
     folder: str
-    layers: Tuple[str, ...] = ()
-    namespace: Optional[str] = None
-    bridge: Optional[str] = None
-    address: Optional[str] = None
-    disks: Tuple[Disk, ...] = ()
-    binds: Tuple[Bind, ...] = ()
-    shelf: Optional[str] = None
-    hosts: Tuple[Tuple[str, str], ...] = ()
+    layers: tuple[str, ...] = ()
+    namespace: str | None = None
+    bridge: str | None = None
+    address: str | None = None
+    disks: tuple[Disk, ...] = ()
+    binds: tuple[Bind, ...] = ()
+    shelf: str | None = None
+    hosts: tuple[tuple[str, str], ...] = ()
     authorized_key: str = ""
 
     @property
     def root(self) -> str:
         return self.folder + "/root"
 
-    def laid_out(self) -> Dict[str, Any]:
+    def laid_out(self) -> dict[str, Any]:
         """What is fixed once the disk has been laid out; a machine that differs has to be made anew."""
         return {
             "name": self.name,
@@ -180,7 +180,7 @@ class Mount:
 class Process:
     pid: int
     parent: int
-    argv: Tuple[str, ...]
+    argv: tuple[str, ...]
 
 
 @dataclass
@@ -188,13 +188,13 @@ class Have:
     """What was found of a machine: see nspawn_host.MachineHost.gather."""
 
     folder: bool = False
-    laid_out: Optional[Dict[str, Any]] = None
-    mounts: Tuple[Mount, ...] = ()
-    loops: Dict[str, str] = field(default_factory=dict)  # disk file -> /dev/loopN
-    stale_loops: Tuple[str, ...] = ()
-    supervisor: Optional[int] = None
-    nspawn: Optional[int] = None
-    leader: Optional[int] = None
+    laid_out: dict[str, Any] | None = None
+    mounts: tuple[Mount, ...] = ()
+    loops: dict[str, str] = field(default_factory=dict)  # disk file -> /dev/loopN
+    stale_loops: tuple[str, ...] = ()
+    supervisor: int | None = None
+    nspawn: int | None = None
+    leader: int | None = None
 
     @property
     def running(self) -> bool:
@@ -225,14 +225,14 @@ def check(want: Machine) -> None:
         raise NspawnError(f"network.address: {want.address!r} must look like 198.18.0.11/24")
 
 
-def plan(have: Have, want: Machine, state: str) -> List[str]:
+def plan(have: Have, want: Machine, state: str) -> list[str]:
     """Say which steps lead from what is there to the wanted state, in order; [] when nothing is to be done.
 
     A step is a verb, for some with an argument after a colon: kill, reap (a supervisor without its machine), poweroff,
     unmount, wipe, lay_out, mount, attach:FILE, detach:LOOP, start.
     Raises NspawnError when a finished machine differs from the wanted one in what cannot be changed afterwards.
     """
-    steps: List[str] = []
+    steps: list[str] = []
     if state == "absent":
         if have.running or have.supervisor is not None:
             steps.append("kill")
@@ -261,7 +261,7 @@ def plan(have: Have, want: Machine, state: str) -> List[str]:
         different = sorted(key for key, value in want.laid_out().items() if have.laid_out.get(key) != value)
         if different:
             raise NspawnError(
-                "machine {0} in {1} was made with another {2}; remove it first (state=absent), then create it again".format(
+                "machine {} in {} was made with another {}; remove it first (state=absent), then create it again".format(
                     want.name, want.folder, ", ".join(different)
                 )
             )
@@ -276,7 +276,7 @@ def plan(have: Have, want: Machine, state: str) -> List[str]:
     return steps
 
 
-def nspawn_argv(want: Machine, loops: Mapping[str, str]) -> List[str]:
+def nspawn_argv(want: Machine, loops: Mapping[str, str]) -> list[str]:
     """Build the command that boots the machine; loops maps each disk's file name to its loop device."""
     argv = ["nsenter", "--net=" + want.namespace] if want.namespace else []
     argv += [
@@ -296,7 +296,7 @@ def nspawn_argv(want: Machine, loops: Mapping[str, str]) -> List[str]:
     if want.shelf:
         argv.append(f"--bind-ro={want.shelf}:{SHELF_MOUNT}")
     for bind in want.binds:
-        argv.append("--bind{0}={1}:{2}".format("" if bind.writable else "-ro", bind.source, bind.target))
+        argv.append("--bind{}={}:{}".format("" if bind.writable else "-ro", bind.source, bind.target))
     if want.disks:
         argv.append("--bind=/dev/btrfs-control")
     for disk in want.disks:
@@ -306,6 +306,19 @@ def nspawn_argv(want: Machine, loops: Mapping[str, str]) -> List[str]:
     return argv
 
 
+def cgroups_of(mounts: Sequence[Mount], want: Machine) -> list[str]:
+    """Name the machine's own control group in each hierarchy in which systemd keeps its units."""
+    name = "holdfast-" + hashlib.blake2b(want.folder.encode(), digest_size=6).hexdigest()
+    return sorted(
+        {
+            f"{mount.target}/{name}"
+            for mount in mounts
+            if mount.target.startswith("/sys/fs/cgroup")
+            and (mount.kind == "cgroup2" or (mount.kind == "cgroup" and "name=systemd" in mount.options.split(",")))
+        }
+    )
+
+
 def overlay_options(want: Machine) -> str:
     return "lowerdir={0},upperdir={1}/up,workdir={1}/work".format(":".join(want.layers), want.folder)
 
@@ -313,7 +326,7 @@ def overlay_options(want: Machine) -> str:
 # --------------------------------------------------------------------------------------------------------- network
 
 
-def plan_network(found: Iterable[str], inside: bool, state: str) -> List[str]:
+def plan_network(found: Iterable[str], inside: bool, state: str) -> list[str]:
     """Say what must be done for a namespace with a bridge to be there, or not.
 
     found: those of namespace, loopback, bridge, address, up that are in order; or stale for a name without a namespace.
@@ -349,7 +362,7 @@ def _unescape(text: str) -> str:
     return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match.group(1), 8)), text)
 
 
-def parse_mountinfo(text: str) -> List[Mount]:
+def parse_mountinfo(text: str) -> list[Mount]:
     """Read /proc/self/mountinfo into mounts, in the order in which they were made."""
     mounts = []
     for line in text.splitlines():
@@ -361,13 +374,13 @@ def parse_mountinfo(text: str) -> List[Mount]:
     return mounts
 
 
-def mounts_below(mounts: Sequence[Mount], folder: str) -> List[Mount]:
+def mounts_below(mounts: Sequence[Mount], folder: str) -> list[Mount]:
     """Keep the mounts at or below a folder, deepest and newest first: the order in which to undo them."""
     found = [mount for mount in mounts if mount.target == folder or mount.target.startswith(folder + "/")]
-    return sorted(reversed(found), key=lambda mount: -mount.target.count("/"))
+    return sorted(found, key=lambda mount: -mount.target.count("/"))
 
 
-def parse_losetup(text: str) -> Dict[str, str]:
+def parse_losetup(text: str) -> dict[str, str]:
     """Read ``losetup --list --json --output NAME,BACK-FILE`` into {/dev/loopN: backing file}; "" when none is in use."""
     if not text.strip():
         return {}
@@ -377,9 +390,9 @@ def parse_losetup(text: str) -> Dict[str, str]:
     }
 
 
-def split_loops(loops: Mapping[str, str], folder: str, files: Sequence[str]) -> Tuple[Dict[str, str], List[str]]:
+def split_loops(loops: Mapping[str, str], folder: str, files: Sequence[str]) -> tuple[dict[str, str], list[str]]:
     """Sort the loop devices of one machine: ({file: device} of wanted disks, [devices nobody wants any more])."""
-    wanted: Dict[str, str] = {}
+    wanted: dict[str, str] = {}
     stale = []
     prefix = folder + "/disks/"
     for device, backing in sorted(loops.items()):
@@ -393,7 +406,7 @@ def split_loops(loops: Mapping[str, str], folder: str, files: Sequence[str]) -> 
     return wanted, stale
 
 
-def find_processes(processes: Sequence[Process], want: Machine) -> Tuple[Optional[int], Optional[int], Optional[int]]:
+def find_processes(processes: Sequence[Process], want: Machine) -> tuple[int | None, int | None, int | None]:
     """Find (supervisor, nspawn, leader) of one machine by what they were started with, never by name alone."""
     nspawn = supervisor = None
     for process in processes:

@@ -14,38 +14,69 @@ import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 REBOOT = 133
 
 
-def start_time(pid):
+def start_time(pid: int) -> int:
     """Return when a process was started, in clock ticks since boot: with the pid it names a process for good."""
-    with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as stream:
-        return int(stream.read().rpartition(")")[2].split()[19])
+    stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    return int(stat.rpartition(")")[2].split()[19])
 
 
-def note(folder, event, rc=None):
+def note(folder: Path, event: str, rc: int | None = None) -> None:
+    """Add a line to the machine's events."""
     line = json.dumps({"event": event, "at": round(time.time(), 3), "mono_ns": time.monotonic_ns(), "rc": rc})
-    with open(folder + "/events.jsonl", "a", encoding="utf-8") as stream:
+    with (folder / "events.jsonl").open("a", encoding="utf-8") as stream:
         stream.write(line + "\n")
 
 
-def supervise(folder):
+def remove_cgroup(path: Path) -> None:
+    """Remove an empty control group with those below it; OSError when a process is still in one of them."""
+    if path.is_dir():
+        for child in path.iterdir():
+            if child.is_dir():
+                remove_cgroup(child)
+        path.rmdir()
+
+
+def start(folder: Path) -> subprocess.Popen[bytes]:
+    """Start the machine in fresh control groups of its own: nspawn would give all machines one and the same."""
+    spec = json.loads((folder / "start.json").read_text(encoding="utf-8"))
+    cgroups = [Path(path) for path in spec["cgroups"]]
+    for cgroup in cgroups:
+        remove_cgroup(cgroup)
+        cgroup.mkdir()
+
+    def enter() -> None:
+        for cgroup in cgroups:
+            (cgroup / "cgroup.procs").write_text(str(os.getpid()), encoding="ascii")
+
+    with (folder / "console.log").open("ab") as console:
+        return subprocess.Popen(
+            spec["command"],
+            env={**os.environ, **spec["environment"]},
+            stdin=subprocess.DEVNULL,
+            stdout=console,
+            stderr=console,
+            preexec_fn=enter,  # this program has one thread
+        )
+
+
+def supervise(folder: Path) -> int:
     """Run the machine until it is off; returns nspawn's last exit code, or 75 when another supervisor is at work."""
-    with open(folder + "/supervisor.lock", "w", encoding="utf-8") as lock:
+    with (folder / "supervisor.lock").open("w", encoding="utf-8") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return 75
-        with open(folder + "/start.json", encoding="utf-8") as stream:
-            command = json.load(stream)
         while True:
-            with open(folder + "/console.log", "ab") as console:
-                process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=console, stderr=console)
+            process = start(folder)
             note(folder, "started")
-            with open(folder + "/running.json.new", "w", encoding="utf-8") as stream:
-                json.dump({"nspawn": [process.pid, start_time(process.pid)]}, stream)
-            os.replace(folder + "/running.json.new", folder + "/running.json")
+            fresh = folder / "running.json.new"
+            fresh.write_text(json.dumps({"nspawn": [process.pid, start_time(process.pid)]}) + "\n", encoding="utf-8")
+            fresh.replace(folder / "running.json")
             rc = process.wait()
             note(folder, "exited", rc)
             if rc != REBOOT:
@@ -54,4 +85,4 @@ def supervise(folder):
 
 
 if __name__ == "__main__":
-    sys.exit(supervise(sys.argv[1]) and 1)
+    sys.exit(1 if supervise(Path(sys.argv[1])) else 0)
