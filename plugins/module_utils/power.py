@@ -1,0 +1,365 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What NUT needs on a host, as files and units. Pure: no file, command or clock in here.
+
+Facts about NUT 2.8.1 of Debian 13 that shaped this:
+- nut-driver-enumerator watches ups.conf and would start and stop drivers while we do. It is switched off, and the
+  nut-driver@ instances are enabled by name.
+- nut-monitor and nut.target pull in nut-server even when that is disabled. On a host that is no longer a primary the
+  server would fail again and again, so it gets a condition: no upsd.conf, no server.
+- A server that starts before its address exists listens on the others only, and says so in the log alone. So it waits
+  for the network.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ansible_collections.holdfast.practice.plugins.module_utils import stamp
+from ansible_collections.holdfast.practice.plugins.module_utils.host_state import Dir, File, Unit, Wanted
+from ansible_collections.holdfast.practice.plugins.module_utils.nut import quote
+
+FOLDER = "/etc/nut"
+HEADER = "# Written by Holdfast (holdfast.practice.power); changes made here are undone by the next run.\n"
+HOOK = "/usr/lib/systemd/system-shutdown/nutshutdown"
+SERVER = "nut-server.service"
+MONITOR = "nut-monitor.service"
+DROP_IN_FOLDER = "/etc/systemd/system/nut-server.service.d"
+DROP_IN = DROP_IN_FOLDER + "/holdfast.conf"
+ENUMERATORS = ("nut-driver-enumerator.path", "nut-driver-enumerator.service")
+DRIVER_TARGET = "nut-driver.target"
+TARGET = "nut.target"
+DUMMY = "dummy-ups"
+DUMMY_MODE = "dummy-once"
+
+PRIMARY_FILES = ("ups.conf", "upsd.conf", "upsd.users")
+SHARED_FILES = ("nut.conf", "upsmon.conf")
+NOTICES = (
+    "ONLINE", "ONBATT", "LOWBATT", "FSD", "COMMOK", "COMMBAD", "SHUTDOWN", "REPLBATT", "NOCOMM", "NOPARENT",
+)  # fmt: skip
+NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,62}")
+ADDRESS = re.compile(r"[A-Za-z0-9.:_-]{1,253}")
+KEY = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,62}")
+# upsmon sends "PASSWORD <text>" without quotes: a blank, a quote, a backslash, # or = would reach upsd as another text
+PASSWORD = re.compile(r"[!$-<>-\[\]-~]{8,128}")
+
+
+class PowerError(Exception):
+    """The wanted power configuration cannot be carried out; the text says why and what to change."""
+
+
+@dataclass(frozen=True)
+class Ups:
+    """A UPS on this host's cable. ``settings``: further keys of ups.conf; True is a bare flag, False leaves it out."""
+
+    name: str
+    driver: str
+    port: str
+    description: str = ""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    runtime_s: int | None = None
+
+
+@dataclass(frozen=True)
+class User:
+    """Somebody who may speak with upsd: ``role`` primary or secondary for upsmon, ``actions`` such as SET or FSD."""
+
+    name: str
+    password: str = field(repr=False)
+    role: str | None = None
+    actions: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Monitor:
+    """A UPS that feeds this host, wherever its cable ends."""
+
+    ups: str
+    address: str
+    user: str
+    password: str = field(repr=False)
+    power_value: int = 1
+    type: str = "secondary"
+
+
+@dataclass(frozen=True)
+class Power:
+    """All that NUT has to know on one host. Times are in seconds."""
+
+    role: str
+    monitors: Sequence[Monitor]
+    ups: Sequence[Ups] = ()
+    listen: Sequence[str] = ()
+    users: Sequence[User] = ()
+    min_supplies: int = 1
+    host_sync_s: int = 15
+    final_delay_s: int = 5
+    poll_s: int = 5
+    dead_time_s: int = 15
+    shutdown_command: str = "/usr/sbin/shutdown -h now"
+    power_down_flag: str = "/etc/killpower"
+    notify: Sequence[str] = ("SYSLOG",)
+    notify_command: str | None = None
+
+
+@dataclass(frozen=True)
+class Present:
+    """What an earlier configuration left: driver units (full names), dummy files of ours, and drivers that run."""
+
+    drivers: Sequence[str] = ()
+    dummy_files: Mapping[str, bytes] = field(default_factory=dict)
+    running: Sequence[str] = ()
+
+
+def driver_unit(ups: str) -> str:
+    """Name the unit that runs a UPS's driver."""
+    return f"nut-driver@{ups}.service"
+
+
+def _check_name(what: str, name: str) -> None:
+    if not NAME.fullmatch(name):
+        raise PowerError(f'{what} "{name}": expected a letter, then up to 62 letters, digits, "_" or "-"')
+
+
+def _check_text(what: str, text: str) -> None:
+    if not text.isascii() or not text.isprintable():
+        raise PowerError(f"{what}: expected plain ASCII text on one line (NUT drops every other character)")
+
+
+def _check_password(whose: str, password: str) -> None:
+    if not PASSWORD.fullmatch(password):
+        raise PowerError(
+            f"password of {whose}: expected 8 to 128 ASCII characters without blanks, quotation marks, \\, # and = "
+            "(NUT sends it bare, so anything else would arrive as another password); choose another one"
+        )
+
+
+def _unique(what: str, names: Sequence[str]) -> None:
+    twice = sorted({name for name in names if list(names).count(name) > 1})
+    if twice:
+        raise PowerError(f"{what} given twice: {', '.join(twice)}")
+
+
+def _check_primary(power: Power) -> None:
+    if not power.ups:
+        raise PowerError("a primary needs at least one entry in ups: the UPS whose cable ends in this host")
+    if not power.listen:
+        raise PowerError("a primary needs at least one address in listen, such as 127.0.0.1")
+    _unique("UPS", [u.name for u in power.ups])
+    _unique("user", [u.name for u in power.users])
+    for ups in power.ups:
+        _check_name("UPS", ups.name)
+        _check_name("driver", ups.driver)
+        _check_text(f"UPS {ups.name}", ups.port + ups.description)
+        for key, value in ups.settings.items():
+            if not KEY.fullmatch(key) or key in ("driver", "port", "desc"):
+                raise PowerError(f'UPS {ups.name}: "{key}" is not a further setting of a driver')
+            _check_text(f"UPS {ups.name}: {key}", str(value))
+        if ups.driver == DUMMY and not re.fullmatch(r"[A-Za-z0-9_-]+\.dev", ups.port):
+            raise PowerError(f"UPS {ups.name}: the port of {DUMMY} is the name of its file, such as {ups.name}.dev")
+    for address in power.listen:
+        if not ADDRESS.fullmatch(address):
+            raise PowerError(f'listen: "{address}" is not an address')
+    for user in power.users:
+        _check_name("user", user.name)
+        _check_password(f"user {user.name}", user.password)
+        if user.role not in (None, "primary", "secondary"):
+            raise PowerError(f"user {user.name}: role is {user.role}, expected primary or secondary")
+        if user.role == "secondary" and user.actions:
+            raise PowerError(f"user {user.name}: a secondary only listens; give its actions to a user without a role")
+        for action in user.actions:
+            if action not in ("SET", "FSD"):
+                raise PowerError(f"user {user.name}: action {action}, expected SET or FSD")
+
+
+def check(power: Power) -> None:
+    """Raise PowerError for anything that NUT would refuse, or worse, would take for something else."""
+    if power.role not in ("primary", "secondary"):
+        raise PowerError(f"role is {power.role}, expected primary or secondary")
+    if not power.monitors:
+        raise PowerError("monitors is empty: without a UPS to watch this host would never be shut down")
+    if power.role == "primary":
+        _check_primary(power)
+    elif power.ups or power.users or power.listen:
+        raise PowerError("ups, listen and users belong to a primary; a secondary only has monitors")
+    _unique("monitor", [f"{m.ups}@{m.address}" for m in power.monitors])
+    for monitor in power.monitors:
+        _check_name("UPS", monitor.ups)
+        _check_name("user", monitor.user)
+        _check_password(f"monitor {monitor.ups}", monitor.password)
+        if not ADDRESS.fullmatch(monitor.address):
+            raise PowerError(f'monitor {monitor.ups}: "{monitor.address}" is not an address')
+        if monitor.type not in ("primary", "secondary"):
+            raise PowerError(f"monitor {monitor.ups}: type is {monitor.type}, expected primary or secondary")
+        if power.role == "secondary" and monitor.type == "primary":
+            raise PowerError(f"monitor {monitor.ups}: a host with role secondary cannot watch as primary")
+    supplied = sum(m.power_value for m in power.monitors)
+    if not 1 <= power.min_supplies <= supplied:
+        raise PowerError(
+            f"min_supplies is {power.min_supplies}, but the monitored UPSes supply {supplied}: "
+            "the host would shut down at once or never"
+        )
+    if power.dead_time_s < 3 * power.poll_s:
+        raise PowerError(f"dead_time_s is {power.dead_time_s}, expected at least three polls ({3 * power.poll_s} s)")
+    _check_text("shutdown_command", power.shutdown_command)
+    _check_text("notify_command", power.notify_command or "")
+    if not re.fullmatch(r"/[A-Za-z0-9._/-]+", power.power_down_flag):
+        raise PowerError(f'power_down_flag is "{power.power_down_flag}", expected the full path of a file')
+
+
+def render_nut_conf(power: Power) -> str:
+    """nut.conf."""
+    return HEADER + f"MODE={'netserver' if power.role == 'primary' else 'netclient'}\n"
+
+
+def render_ups_conf(power: Power) -> str:
+    """ups.conf."""
+    text = HEADER + "maxretry = 3\n"
+    for ups in power.ups:
+        text += f"\n[{ups.name}]\n  driver = {quote(ups.driver)}\n  port = {quote(ups.port)}\n"
+        if ups.description:
+            text += f"  desc = {quote(ups.description)}\n"
+        settings = dict(ups.settings)
+        if ups.driver == DUMMY:
+            settings.setdefault("mode", DUMMY_MODE)
+        for key, value in sorted(settings.items()):
+            if value is True:
+                text += f"  {key}\n"
+            elif value is not False and value is not None:
+                text += f"  {key} = {quote(str(value))}\n"
+    return text
+
+
+def render_upsd_conf(power: Power) -> str:
+    """upsd.conf."""
+    return HEADER + "".join(f"LISTEN {address} 3493\n" for address in power.listen)
+
+
+def render_upsd_users(power: Power) -> str:
+    """upsd.users. Nobody gets instcmds: nothing in a practice has to command the UPS over the network."""
+    text = HEADER
+    for user in power.users:
+        text += f"\n[{user.name}]\n  password = {quote(user.password)}\n"
+        if user.role:
+            text += f"  upsmon {user.role}\n"
+        for action in user.actions:
+            text += f"  actions = {action}\n"
+    return text
+
+
+def render_upsmon_conf(power: Power) -> str:
+    """upsmon.conf."""
+    text = HEADER
+    for m in power.monitors:
+        text += f"MONITOR {m.ups}@{m.address} {m.power_value} {m.user} {quote(m.password)} {m.type}\n"
+    text += (
+        f"MINSUPPLIES {power.min_supplies}\n"
+        f"SHUTDOWNCMD {quote(power.shutdown_command)}\n"
+        f"POWERDOWNFLAG {quote(power.power_down_flag)}\n"
+        f"POLLFREQ {power.poll_s}\n"
+        f"POLLFREQALERT {power.poll_s}\n"
+        f"HOSTSYNC {power.host_sync_s}\n"
+        f"DEADTIME {power.dead_time_s}\n"
+        f"FINALDELAY {power.final_delay_s}\n"
+    )
+    flags = list(power.notify)
+    if power.notify_command:
+        text += f"NOTIFYCMD {quote(power.notify_command)}\n"
+        flags.append("EXEC")
+    return text + "".join(f"NOTIFYFLAG {notice} {'+'.join(flags) or 'IGNORE'}\n" for notice in NOTICES)
+
+
+def render_dummy(ups: Ups) -> str:
+    """Render the file from which dummy-ups takes a UPS that is full and on mains."""
+    text = HEADER + "ups.mfr: Holdfast\nups.model: practice UPS\nups.status: OL\nbattery.charge: 100\n"
+    return text + (f"battery.runtime: {ups.runtime_s}\n" if ups.runtime_s else "")
+
+
+def render_drop_in() -> str:
+    """Render what we add to nut-server.service."""
+    return HEADER + (
+        "[Unit]\n"
+        "# a host that is no longer a primary has no upsd.conf, and then needs no server\n"
+        f"ConditionPathExists={FOLDER}/upsd.conf\n"
+        "# its address has to be there first: upsd does not come back to one that it could not listen on\n"
+        "Wants=network-online.target\n"
+        "After=network-online.target\n"
+        "StartLimitIntervalSec=0\n"
+        "[Service]\n"
+        "RestartSec=2s\n"
+    )
+
+
+def _nut_file(name: str, text: str | bytes | None, secret: bool = False) -> File:
+    content = text.encode("ascii") if isinstance(text, str) else text
+    return File(f"{FOLDER}/{name}", content, mode=0o640, owner="root", group="nut", secret=secret)
+
+
+def _dummy_files(power: Power, present: Present) -> list[File]:
+    contents: dict[str, bytes] = {}
+    for ups in power.ups:
+        if ups.driver == DUMMY and ups.settings.get("mode", DUMMY_MODE) == DUMMY_MODE:
+            # the driver reads a changed file at once, which would end a drill or a test that is under way
+            keep = ups.port in present.dummy_files and driver_unit(ups.name) in present.running
+            contents[ups.port] = present.dummy_files[ups.port] if keep else render_dummy(ups).encode("ascii")
+    files = [_nut_file(name, content) for name, content in sorted(contents.items())]
+    ours = [name for name, content in sorted(present.dummy_files.items()) if content.startswith(HEADER.encode())]
+    return files + [_nut_file(name, None) for name in ours if name not in contents]
+
+
+def kept_dummies(power: Power, present: Present) -> list[str]:
+    """Name the dummy files that differ from their description and are kept because their driver runs."""
+    return [
+        f"{FOLDER}/{ups.port}"
+        for ups in power.ups
+        if ups.driver == DUMMY
+        and ups.port in present.dummy_files
+        and driver_unit(ups.name) in present.running
+        and present.dummy_files[ups.port] != render_dummy(ups).encode("ascii")
+    ]
+
+
+def wanted(power: Power, present: Present, practice: str, host: str) -> Wanted:
+    """Turn a configuration that passed check() into files and units, without what an earlier one left behind."""
+    primary = power.role == "primary"
+    files = [
+        stamp.wanted(practice, host),
+        File(DROP_IN, render_drop_in().encode("ascii")),
+        _nut_file("nut.conf", render_nut_conf(power)),
+        *(_dummy_files(power, present) if primary else _dummy_files(Power(power.role, ()), present)),
+        _nut_file("ups.conf", render_ups_conf(power) if primary else None),
+        _nut_file("upsd.conf", render_upsd_conf(power) if primary else None),
+        _nut_file("upsd.users", render_upsd_users(power) if primary else None, secret=True),
+        _nut_file("upsmon.conf", render_upsmon_conf(power), secret=True),
+    ]
+    drivers = [driver_unit(ups.name) for ups in power.ups]
+    ups_conf, nut_conf = f"{FOLDER}/ups.conf", f"{FOLDER}/nut.conf"
+    server_files = (ups_conf, f"{FOLDER}/upsd.conf", f"{FOLDER}/upsd.users", nut_conf, DROP_IN)
+    units = [
+        *(Unit(name, False, False) for name in ENUMERATORS),
+        *(Unit(name, False, False) for name in sorted(present.drivers) if name not in drivers),
+        *(Unit(name, True, True, (ups_conf,)) for name in drivers),
+        Unit(DRIVER_TARGET, primary, primary),
+        Unit(SERVER, primary, primary, server_files if primary else ()),
+        Unit(MONITOR, True, True, (f"{FOLDER}/upsmon.conf", nut_conf)),
+        Unit(TARGET, True, True),
+    ]
+    return Wanted([stamp.folder(), Dir(DROP_IN_FOLDER)], files, units)
+
+
+def absent(present: Present, power_down_flag: str) -> Wanted:
+    """Describe a host without NUT: no configuration, no credential, no unit that runs or would run at boot."""
+    names = [*SHARED_FILES, *PRIMARY_FILES]
+    files = [_nut_file(name, None, secret=name in ("upsd.users", "upsmon.conf")) for name in names]
+    units = [
+        *(Unit(name, False, False) for name in ENUMERATORS),
+        *(Unit(name, False, False) for name in sorted(present.drivers)),
+        *(Unit(name, False, False) for name in (DRIVER_TARGET, SERVER, MONITOR, TARGET)),
+    ]
+    return Wanted(
+        [Dir(DROP_IN_FOLDER, absent=True)],
+        [*files, *_dummy_files(Power("secondary", ()), present), File(DROP_IN, None), File(power_down_flag, None)],
+        units,
+    )
