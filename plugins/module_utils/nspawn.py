@@ -6,7 +6,6 @@ A machine is an overlay (``root`` over ``up`` and read-only image layers) in a f
     FOLDER/{root,up,work}   the mounted disk, what the machine wrote, overlay's scratch space
     FOLDER/disks/NAME.img   further disks, bound into the machine through loop devices
     FOLDER/machine.json     what was laid out; written last, so a folder without it is half made
-    FOLDER/running.json     process ids of the last start
     FOLDER/events.jsonl     {"event": "started|exited|stopped", "at": epoch s, "mono_ns": int, "rc": int|null}
     FOLDER/console.log      what the machine said
 """
@@ -20,7 +19,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-# Raise it when the fixed part of an image changes (see nspawn_host.finish_base), so that old images are not taken for new.
+# Raise it when the fixed part of an image changes (nspawn_host.finish_base): old images must not be taken for new ones.
 RECIPE = 1
 
 BASE_PACKAGES = (
@@ -122,15 +121,19 @@ class Disk:
 
     @property
     def target(self) -> str:
+        """Return the path at which the machine sees the disk."""
         return self.name if self.name.startswith("/") else "/dev/disk/by-id/" + self.name
 
     @property
     def file(self) -> str:
+        """Return the name of the file that holds the disk."""
         return self.name.strip("/").replace("/", "_") + ".img"
 
 
 @dataclass(frozen=True)
 class Bind:
+    """A path of the carrier to be seen in the machine."""
+
     source: str
     target: str
     writable: bool = False
@@ -154,6 +157,7 @@ class Machine:
 
     @property
     def root(self) -> str:
+        """Return where the machine's disk is mounted."""
         return self.folder + "/root"
 
     def laid_out(self) -> dict[str, Any]:
@@ -171,6 +175,8 @@ class Machine:
 
 @dataclass(frozen=True)
 class Mount:
+    """A mount: target, file system type, options of the file system."""
+
     target: str
     kind: str
     options: str = ""
@@ -178,6 +184,8 @@ class Mount:
 
 @dataclass(frozen=True)
 class Process:
+    """A process: its id, its parent's id, what it was started with."""
+
     pid: int
     parent: int
     argv: tuple[str, ...]
@@ -195,13 +203,21 @@ class Have:
     supervisor: int | None = None
     nspawn: int | None = None
     leader: int | None = None
+    remains: tuple[int, ...] = ()  # processes in the machine's control groups
 
     @property
     def running(self) -> bool:
-        return self.nspawn is not None or self.leader is not None
+        """Say whether any process of the machine is alive."""
+        return self.nspawn is not None or self.leader is not None or bool(self.remains)
 
-    def state_of(self, want: Machine) -> str:
-        """absent, partial, created (laid out and mounted) or started."""
+    @property
+    def healthy(self) -> bool:
+        """Say whether it runs as it should: without its supervisor a machine would not come back from a reboot."""
+        return self.nspawn is not None and self.leader is not None and self.supervisor is not None
+
+    @property
+    def state(self) -> str:
+        """Return absent, partial (a run was cut short), created (there, but off) or started."""
         if self.running:
             return "started"
         if self.laid_out is not None:
@@ -228,52 +244,44 @@ def check(want: Machine) -> None:
 def plan(have: Have, want: Machine, state: str) -> list[str]:
     """Say which steps lead from what is there to the wanted state, in order; [] when nothing is to be done.
 
-    A step is a verb, for some with an argument after a colon: kill, reap (a supervisor without its machine), poweroff,
-    unmount, wipe, lay_out, mount, attach:FILE, detach:LOOP, start.
+    A step is a verb, for some with an argument after a colon: kill, poweroff, unmount, wipe, lay_out, mount, furnish,
+    attach:FILE, detach:LOOP, start.
     Raises NspawnError when a finished machine differs from the wanted one in what cannot be changed afterwards.
     """
-    steps: list[str] = []
+    alive = have.running or have.supervisor is not None
     if state == "absent":
-        if have.running or have.supervisor is not None:
-            steps.append("kill")
-        if have.mounts:
-            steps.append("unmount")
-        steps += ["detach:" + loop for loop in sorted(set(have.loops.values()) | set(have.stale_loops))]
-        if have.folder:
-            steps.append("wipe")
-        return steps
-    if state == "stopped":
-        return ["poweroff"] if have.running else (["kill"] if have.supervisor is not None else [])
-    if state == "killed":
-        return ["kill"] if have.running or have.supervisor is not None else []
-
-    # A machine without its supervisor would not come back from a reboot, and a supervisor without a machine waits for ever.
-    healthy = have.nspawn is not None and have.leader is not None and have.supervisor is not None
-    if not healthy and (have.running or have.supervisor is not None):
-        steps.append("kill")
+        return [
+            *(["kill"] if alive else []),
+            *(["unmount"] if have.mounts else []),
+            *("detach:" + loop for loop in sorted({*have.loops.values(), *have.stale_loops})),
+            *(["wipe"] if have.folder else []),
+        ]
+    if state == "stopped" and have.running:
+        return ["poweroff"]
+    if state in ("stopped", "killed"):
+        return ["kill"] if alive else []
+    steps = ["kill"] if alive and not have.healthy else []
     if have.laid_out is None:
-        if have.mounts:
-            steps.append("unmount")
-        if have.folder:
-            steps.append("wipe")
+        steps += [*(["unmount"] if have.mounts else []), *(["wipe"] if have.folder else [])]
         steps += ["lay_out", "mount", "furnish"]
     else:
-        different = sorted(key for key, value in want.laid_out().items() if have.laid_out.get(key) != value)
-        if different:
-            raise NspawnError(
-                "machine {} in {} was made with another {}; remove it first (state=absent), then create it again".format(
-                    want.name, want.folder, ", ".join(different)
-                )
-            )
-        if len(have.mounts) > 1:
-            steps.append("unmount")
+        _same_machine(have.laid_out, want)
         if len(have.mounts) != 1:
-            steps.append("mount")
+            steps += [*(["unmount"] if have.mounts else []), "mount"]
     steps += ["detach:" + loop for loop in have.stale_loops]
     steps += ["attach:" + disk.file for disk in want.disks if disk.file not in have.loops]
-    if state == "started" and not (healthy and "kill" not in steps):
+    if state == "started" and not have.healthy:
         steps.append("start")
     return steps
+
+
+def _same_machine(laid_out: Mapping[str, Any], want: Machine) -> None:
+    different = sorted(key for key, value in want.laid_out().items() if laid_out.get(key) != value)
+    if different:
+        raise NspawnError(
+            f"machine {want.name} in {want.folder} was made with another {', '.join(different)}; "
+            "remove it first (state=absent), then create it again"
+        )
 
 
 def nspawn_argv(want: Machine, loops: Mapping[str, str]) -> list[str]:
@@ -320,6 +328,7 @@ def cgroups_of(mounts: Sequence[Mount], want: Machine) -> list[str]:
 
 
 def overlay_options(want: Machine) -> str:
+    """Return the mount options of the machine's disk."""
     return "lowerdir={0},upperdir={1}/up,workdir={1}/work".format(":".join(want.layers), want.folder)
 
 
@@ -381,7 +390,7 @@ def mounts_below(mounts: Sequence[Mount], folder: str) -> list[Mount]:
 
 
 def parse_losetup(text: str) -> dict[str, str]:
-    """Read ``losetup --list --json --output NAME,BACK-FILE`` into {/dev/loopN: backing file}; "" when none is in use."""
+    """Read ``losetup --list --json --output NAME,BACK-FILE`` into {/dev/loopN: backing file}; "" when none is used."""
     if not text.strip():
         return {}
     return {

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Touch the machine that carries nspawn machines: files, mounts, loop devices, processes. Deciding is nspawn.py's part."""
+"""Touch the carrier of nspawn machines: files, mounts, loop devices, processes. Deciding is nspawn.py's part."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ import sys
 import time
 import uuid
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Callable
 
@@ -127,12 +128,11 @@ def processes() -> list[Process]:
     return found
 
 
-def start_time(pid: int) -> int | None:
-    """Return when a process was started (clock ticks since boot); None when there is none."""
-    try:
-        return int(nspawn_supervisor.start_time(pid))
-    except (FileNotFoundError, ProcessLookupError):
-        return None
+def send(pid: int | None, number: int) -> None:
+    """Send a signal to a process, which may have ended meanwhile."""
+    if pid is not None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
 
 
 @contextlib.contextmanager
@@ -390,28 +390,32 @@ class MachineHost:
     def gather(self) -> Have:
         """Return what is there of the machine."""
         folder = str(self.folder)
-        rc_loops = run_checked(
+        listing = run_checked(
             self._run, ["losetup", "--list", "--json", "--output", "NAME,BACK-FILE"], "listing loop devices"
         )
-        loops, stale = split_loops(parse_losetup(rc_loops), folder, [disk.file for disk in self.want.disks])
-        supervisor, nspawn, leader = find_processes(processes(), self.want)
-        running = read_json(self.folder / "running.json") or {}
-        if leader is None and nspawn is None and "leader" in running and self._is(running["leader"]):
-            leader = running["leader"][0]
-        return Have(
+        loops, stale = split_loops(parse_losetup(listing), folder, [disk.file for disk in self.want.disks])
+        return replace(
+            self.look(),
             folder=self.folder.is_dir(),
             laid_out=read_json(self.folder / "machine.json"),
             mounts=tuple(own_mounts(folder)),
             loops=loops,
             stale_loops=tuple(stale),
-            supervisor=supervisor,
-            nspawn=nspawn,
-            leader=leader,
         )
 
-    @staticmethod
-    def _is(process: Sequence[int]) -> bool:
-        return start_time(process[0]) == process[1]
+    def look(self) -> Have:
+        """Return what is running of the machine, and nothing else: for loops that wait."""
+        supervisor, nspawn, leader = find_processes(processes(), self.want)
+        return Have(supervisor=supervisor, nspawn=nspawn, leader=leader, remains=tuple(self._members()))
+
+    def _members(self) -> Iterator[int]:
+        """Find all processes in the machine's control groups: what is left of it even when nspawn is gone."""
+        for cgroup in self._cgroups():
+            for procs in sorted(Path(cgroup).rglob("cgroup.procs")):
+                try:
+                    yield from (int(pid) for pid in procs.read_text(encoding="ascii").split())
+                except (FileNotFoundError, OSError):  # the group went away meanwhile
+                    continue
 
     def known_hosts(self) -> str | None:
         """Return the line that pins this machine's ssh key; None before it was laid out or without a network."""
@@ -477,7 +481,7 @@ class MachineHost:
         run_checked(self._run, argv, f"mounting the disk of {self.want.name}")
 
     def _furnish(self) -> None:
-        """Give a fresh disk what makes it this machine. machine.json comes last: without it all of this is done again."""
+        """Give a fresh disk what makes it this machine; machine.json is last: without it all of this is done again."""
         want, etc = self.want, self.root / "etc"
         write(etc / "hostname", want.name + "\n")
         lines = ["127.0.0.1 localhost", f"127.0.1.1 {want.name}", "::1 localhost"]
@@ -541,47 +545,34 @@ class MachineHost:
         write(self.folder / "start.json", json.dumps(spec, indent=1) + "\n", 0o600)
         program = self.folder / "supervise"
         write(program, inspect.getsource(nspawn_supervisor), 0o700)
-        (self.folder / "running.json").unlink(missing_ok=True)
         (self.folder / "console.log").unlink(missing_ok=True)
-        subprocess.Popen(
-            [sys.executable, str(program), str(self.folder)],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            cwd="/",
-            start_new_session=True,
-        )
+        with (self.folder / "console.log").open("ab") as console:
+            supervisor = subprocess.Popen(
+                [sys.executable, str(program), str(self.folder)],
+                stdin=subprocess.DEVNULL,
+                stdout=console,
+                stderr=console,
+                cwd="/",
+                start_new_session=True,
+            )
         deadline = time.monotonic() + timeout
-        while True:
-            have = self.gather()
-            if have.leader is not None:
-                break
-            if time.monotonic() > deadline or (have.supervisor is None and (self.folder / "running.json").exists()):
-                raise NspawnError(f"{self.want.name} did not start; {self._console()}")
-            time.sleep(0.05)
-        self._remember(have)
+        begun = False
         while not self._answers(deadline):
-            have = self.gather()
-            if not have.running or time.monotonic() > deadline:
-                why = "went off while starting" if not have.running else f"did not answer within {timeout:g} s"
+            have = self.look()
+            begun = begun or have.running
+            if time.monotonic() > deadline:
+                raise NspawnError(f"{self.want.name} did not answer within {timeout:g} s; {self._console()}")
+            if supervisor.poll() is not None and not have.running:
+                why = "went off while starting" if begun else "did not start"
                 raise NspawnError(f"{self.want.name} {why}; {self._console()}")
             time.sleep(0.1)
 
-    def _remember(self, have: Have) -> None:
-        """Note the machine's first process: when nspawn alone is killed, it may live on and can be found by this only."""
-        leader = have.leader
-        record = read_json(self.folder / "running.json") or {}
-        started = start_time(leader) if leader is not None else None
-        if leader is not None and started is not None:
-            record["leader"] = [leader, started]
-            write(self.folder / "running.json", json.dumps(record) + "\n")
-
     def _answers(self, deadline: float) -> bool:
         if self.want.namespace and self.want.address:
-            slice_s = max(0.1, min(3.0, deadline - time.monotonic()))
+            slice_s = max(0.1, min(2.0, deadline - time.monotonic()))
             argv = ["nsenter", "--net=" + self.want.namespace, sys.executable, "-c", _WAIT_FOR_SSH]
             return bool(self._run([*argv, self.want.address.partition("/")[0], str(slice_s)])[0] == 0)
-        leader = self.gather().leader
+        leader = self.look().leader
         if leader is None:
             return False
         out = self._run(["nsenter", "--target", str(leader), "--all", "systemctl", "is-system-running"])[1]
@@ -613,17 +604,17 @@ class MachineHost:
         deadline = time.monotonic() + timeout
         asked = 0.0
         while True:
-            have = self.gather()
+            have = self.look()
             if not have.running and have.supervisor is None:
                 return
             if time.monotonic() > deadline:
                 raise NspawnError(
-                    f"{self.want.name} did not power off within {timeout:g} s; state=killed cuts its power. {self._console()}"
+                    f"{self.want.name} did not power off within {timeout:g} s; state=killed cuts its power. "
+                    + self._console()
                 )
             # A machine that has not set up its signals yet ignores the first request.
             if have.leader is not None and time.monotonic() - asked > 5:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(have.leader, _POWEROFF)
+                send(have.leader, _POWEROFF)
                 asked = time.monotonic()
             time.sleep(0.1)
 
@@ -631,20 +622,22 @@ class MachineHost:
         """Cut the power: nspawn and the machine's first process, by their ids; the rest dies with the latter."""
         deadline = time.monotonic() + PATIENCE
         while True:
-            have = self.gather()
+            have = self.look()
             if not have.running and have.supervisor is None:
                 return
             if time.monotonic() > deadline:
                 raise NspawnError(f"{self.want.name} does not die; look at `ps` for {self.want.root}")
-            victims = [have.nspawn, have.leader]
-            # The supervisor ends by itself once nspawn is gone, and writes that down; without nspawn nobody waits for it.
-            if not have.running:
-                victims.append(have.supervisor)
-                time.sleep(0.3)
-            for pid in victims:
-                if pid is not None:
-                    with contextlib.suppress(ProcessLookupError):
-                        os.kill(pid, signal.SIGKILL)
+            if have.nspawn is not None or have.leader is not None:
+                send(have.nspawn, signal.SIGKILL)
+                send(have.leader, signal.SIGKILL)
+            elif have.remains:
+                for pid in have.remains:
+                    send(pid, signal.SIGKILL)
+            else:
+                # With nspawn gone the supervisor notes that down and ends; one that does not has lost its machine.
+                time.sleep(0.5)
+                if not self.look().running:
+                    send(have.supervisor, signal.SIGKILL)
             time.sleep(0.05)
 
 

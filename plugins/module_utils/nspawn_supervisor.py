@@ -19,12 +19,6 @@ from pathlib import Path
 REBOOT = 133
 
 
-def start_time(pid: int) -> int:
-    """Return when a process was started, in clock ticks since boot: with the pid it names a process for good."""
-    stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
-    return int(stat.rpartition(")")[2].split()[19])
-
-
 def note(folder: Path, event: str, rc: int | None = None) -> None:
     """Add a line to the machine's events."""
     line = json.dumps({"event": event, "at": round(time.time(), 3), "mono_ns": time.monotonic_ns(), "rc": rc})
@@ -74,9 +68,6 @@ def supervise(folder: Path) -> int:
         while True:
             process = start(folder)
             note(folder, "started")
-            fresh = folder / "running.json.new"
-            fresh.write_text(json.dumps({"nspawn": [process.pid, start_time(process.pid)]}) + "\n", encoding="utf-8")
-            fresh.replace(folder / "running.json")
             rc = process.wait()
             note(folder, "exited", rc)
             if rc != REBOOT:

@@ -11,9 +11,10 @@ version_added: "0.1.0"
 description:
   - Builds a Debian system as a folder, a layer of packages over such an image, or a shelf of packages that machines
     without a way out install from.
-  - An image is kept under a key made of everything that goes into it (suite, packages, image below), and built only when
-    there is none of that key. A cached image needs no network.
-  - A build is completed in a folder of its own and moved into place; what an interrupted build left is removed by the next.
+  - An image is kept under a key made of everything that goes into it (suite, packages, image below), and built only
+    when there is none of that key. A cached image needs no network.
+  - A build is completed in a folder of its own and moved into place; what an interrupted build left is removed by the
+    next.
   - The mirror is the one of the machine's own apt sources; on machines other than Debian, mmdebstrap's default.
 author:
   - Holdfast maintainers (@holdfast)
@@ -116,25 +117,26 @@ import platform
 import re
 import time
 from pathlib import Path
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.holdfast.practice.plugins.module_utils.nspawn import BASE_PACKAGES, NspawnError, image_key
 from ansible_collections.holdfast.practice.plugins.module_utils.nspawn_host import ImageStore
 
 
-def packages_of(params):
+def packages_of(params: dict[str, Any]) -> list[str]:
     """Return the packages that go into an image, those every machine needs included."""
-    return [*BASE_PACKAGES, *params["packages"]] if params["kind"] == "base" else params["packages"]
+    return [*BASE_PACKAGES, *params["packages"]] if params["kind"] == "base" else list(params["packages"])
 
 
-def path_of(store, params):
+def path_of(store: ImageStore, params: dict[str, Any]) -> tuple[str, Path]:
     """Return (key, folder) of the wanted image."""
     below = Path(params["base"]).name if params["kind"] != "base" else None
     key = image_key(params["kind"], params["suite"], packages_of(params), below, platform.machine())
     return key, store.path(params["kind"], params["name"], key)
 
 
-def present(module, store):
+def present(module: AnsibleModule, store: ImageStore) -> dict[str, Any]:
     params = module.params
     key, path = path_of(store, params)
     changed = not store.complete(path)
@@ -147,7 +149,7 @@ def present(module, store):
     return {"changed": changed, "path": str(path), "layers": layers, "key": key}
 
 
-def absent(module, store):
+def absent(module: AnsibleModule, store: ImageStore) -> dict[str, Any]:
     params = module.params
     if params["kind"] == "shelf":
         found = [path for path in [path_of(store, params)[1]] if path.is_dir()]
@@ -160,7 +162,7 @@ def absent(module, store):
     return {"changed": bool(found), "removed": [str(path) for path in found]}
 
 
-def main():
+def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "name": {"type": "str", "required": True},

@@ -10,10 +10,10 @@ short_description: Create, start, stop, cut off and wipe a machine under systemd
 version_added: "0.1.0"
 description:
   - Keeps one machine in a folder of its own, its disk being an overlay over read-only image layers.
-  - Works without systemd as the carrier's first process. A detached supervisor starts the machine again after a reboot and
-    writes down in events.jsonl when it was started and when it went off.
-  - Every run first looks at what is really there (processes, mounts, loop devices, files), so that a run that was cut short
-    is put right by the next one.
+  - Works without systemd as the carrier's first process. A detached supervisor starts the machine again after a reboot
+    and writes down in events.jsonl when it was started and when it went off.
+  - Every run first looks at what is really there (processes, mounts, loop devices, files), so that a run that was cut
+    short is put right by the next one.
 author:
   - Holdfast maintainers (@holdfast)
 options:
@@ -36,7 +36,8 @@ options:
     choices: [created, started, stopped, killed, absent]
     default: started
   layers:
-    description: Image folders, topmost first, as returned by M(holdfast.practice.nspawn_image). Needed to create a machine.
+    description:
+      - Image folders, topmost first, as returned by M(holdfast.practice.nspawn_image). Needed to create a machine.
     type: list
     elements: path
     default: []
@@ -140,7 +141,9 @@ EXAMPLES = r"""
 
 RETURN = r"""
 state:
-  description: What is there now (in check mode, what is there before).
+  description:
+    - What is there now (in check mode, before), one of V(absent), V(created), V(started), or V(partial) when a run was
+      cut short. A machine that was stopped or killed is V(created).
   returned: always
   type: str
   sample: started
@@ -151,7 +154,8 @@ steps:
   elements: str
   sample: [lay_out, mount, furnish, start]
 leader:
-  description: Process id of the machine's first process, for C(nsenter --target LEADER --all COMMAND); null when it is off.
+  description:
+    - Process id of the machine's first process, for C(nsenter --target LEADER --all COMMAND). Null when it is off.
   returned: always
   type: int
 root:
@@ -181,6 +185,7 @@ seconds:
 """
 
 import time
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.holdfast.practice.plugins.module_utils.nspawn import (
@@ -194,7 +199,7 @@ from ansible_collections.holdfast.practice.plugins.module_utils.nspawn import (
 from ansible_collections.holdfast.practice.plugins.module_utils.nspawn_host import MachineHost, reach
 
 
-def wanted(params):
+def wanted(params: dict[str, Any]) -> Machine:
     """Turn the module's options into the machine they describe."""
     network = params["network"] or {}
     machine = Machine(
@@ -214,7 +219,7 @@ def wanted(params):
     return machine
 
 
-def main():
+def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "name": {"type": "str", "required": True},
@@ -272,7 +277,7 @@ def main():
         module.fail_json(msg=str(error))
     module.exit_json(
         changed=bool(steps),
-        state=have.state_of(want),
+        state=have.state,
         steps=steps,
         leader=have.leader,
         root=want.root,

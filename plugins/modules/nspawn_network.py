@@ -11,8 +11,8 @@ version_added: "0.1.0"
 description:
   - Makes a named network namespace (/run/netns/NAME) with a bridge in it. Machines on the bridge reach each other and
     whoever enters the namespace, and have no other way out.
-  - When the module itself runs inside the namespace, O(state=absent) removes the bridge and keeps the namespace, because
-    whoever still sits in it could not come back to it otherwise.
+  - When the module itself runs inside the namespace, O(state=absent) removes the bridge and keeps the namespace,
+    because whoever still sits in it could not come back to it otherwise.
 author:
   - Holdfast maintainers (@holdfast)
 options:
@@ -74,23 +74,23 @@ from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.holdfast.practice.plugins.module_utils.nspawn import NspawnError, plan_network
-from ansible_collections.holdfast.practice.plugins.module_utils.nspawn_host import run_checked
+from ansible_collections.holdfast.practice.plugins.module_utils.nspawn_host import RunCommand, run_checked
 
 
 class Network:
     """One namespace with its bridge."""
 
-    def __init__(self, run_command, name, bridge, address):
+    def __init__(self, run_command: RunCommand, name: str, bridge: str, address: str | None) -> None:
         self._run = run_command
         self.name, self.bridge, self.address = name, bridge, address
         self.path = Path("/run/netns") / name
         self._inside = ["nsenter", f"--net={self.path}", "ip"]
 
-    def is_namespace(self):
+    def is_namespace(self) -> bool:
         """Say whether the name stands for a namespace: after a cut-short removal it is an empty file."""
         return self.path.exists() and self.path.stat().st_dev != self.path.parent.stat().st_dev
 
-    def gather(self):
+    def gather(self) -> tuple[set[str], bool]:
         """Return (the set of parts that are there, whether we are inside)."""
         if not self.is_namespace():
             return ({"stale"} if self.path.exists() else set()), False
@@ -113,7 +113,7 @@ class Network:
                     found.add("address")
         return found, (own.st_dev, own.st_ino) == (its.st_dev, its.st_ino)
 
-    def apply(self, steps):
+    def apply(self, steps: list[str]) -> None:
         """Carry out the steps of a plan."""
         inside, bridge = self._inside, self.bridge
         commands = {
@@ -130,7 +130,7 @@ class Network:
             run_checked(self._run, commands[step], f"network {self.name}: {step}")
 
 
-def main():
+def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "name": {"type": "str", "required": True},
