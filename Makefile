@@ -28,7 +28,7 @@ test: setup lint unit sanity molecule ## run every check
 lint: setup ## ruff, mypy, ansible-lint
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/ruff format --quiet --check .
-	@$(BIN)/mypy --no-error-summary bin/holdfast plugins demo
+	@$(BIN)/mypy --no-error-summary -p ansible_collections.holdfast.practice.plugins -p ansible_collections.holdfast.practice.demo
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/ansible-lint --strict --offline -q
 
 unit: setup ## tests that need no host
