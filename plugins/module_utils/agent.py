@@ -364,7 +364,7 @@ class Backup:
         manifest, kept = agent_files.build([*roots, *extra], self.job.exclude, cache)
         took = time.monotonic() - began
         say(
-            f"{self.job.name}: {len(manifest.entries)} files, {human(manifest.bytes)}, {manifest.hashed} of them new or "
+            f"{self.job.name}: {len(manifest.entries)} files, {human(manifest.bytes)}, {manifest.hashed} new or "
             f"changed, hashed in {took:.0f} s"
         )
         self._judge_manifest(manifest, oracle)
@@ -415,7 +415,7 @@ class Backup:
             if own < self.job.min_files:
                 raise RunError(
                     "too_few_files",
-                    f"{own} files found, at least {self.job.min_files} expected: is a disk not mounted? None was stored",
+                    f"{own} files found, at least {self.job.min_files} expected: is a disk not mounted? Nothing kept",
                 )
             for root in manifest.empty_roots:
                 if root in self.job.paths:

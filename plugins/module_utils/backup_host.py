@@ -1,0 +1,274 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a host with a backup agent looks like: files, units, timers. Pure; the module backup_agent carries it out."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from ansible_collections.holdfast.practice.plugins.module_utils import stamp
+from ansible_collections.holdfast.practice.plugins.module_utils.agent_job import SCHEMA, faults_of
+from ansible_collections.holdfast.practice.plugins.module_utils.host_state import Dir, File, Unit, Wanted
+
+ETC, LIB, STATE, CACHE = "/etc/holdfast", "/usr/lib/holdfast", "/var/lib/holdfast", "/var/cache/holdfast"
+UNITS = "/etc/systemd/system"
+PACKAGE = "holdfast_agent"
+PIN = f"{ETC}/repository.json"
+SERVICE = f"{UNITS}/holdfast-backup@.service"
+_TIMER = re.compile(r"holdfast-backup@([a-z0-9_-]+)\.timer")
+_DROP_IN = re.compile(r"holdfast-backup@([a-z0-9_-]+)\.service\.d")
+_JOB = re.compile(r"([a-z0-9_-]+)\.json")
+
+LAUNCHER = f"""\
+#!/usr/bin/python3 -IB
+# Holdfast backup agent: `agent status` shows what the last runs came to. Managed by Ansible.
+import sys
+
+sys.path.insert(0, "{LIB}")
+from {PACKAGE}.agent import main
+
+sys.exit(main(sys.argv[1:]))
+"""
+
+# What the agent may do: read every file, become the database's user, end what it started, talk to the NAS.
+# KillMode=mixed: the agent ends its children itself and still writes its record.
+SERVICE_TEXT = f"""\
+# Managed by Ansible (holdfast.practice.backup_agent)
+[Unit]
+Description=Holdfast backup of %i
+Wants=network-online.target
+After=network-online.target time-sync.target postgresql.service
+
+[Service]
+Type=oneshot
+ExecStart={LIB}/agent run %i
+ExecStopPost={LIB}/agent settle %i
+SyslogIdentifier=holdfast-backup
+LoadCredential=repository-password:{ETC}/credentials/repository-password
+LoadCredential=rest-username:{ETC}/credentials/rest-username
+LoadCredential=rest-password:{ETC}/credentials/rest-password
+KillMode=mixed
+TimeoutStopSec=60
+UMask=0077
+Nice=15
+CPUWeight=20
+IOWeight=20
+IOSchedulingClass=best-effort
+IOSchedulingPriority=7
+StateDirectory=holdfast
+StateDirectoryMode=0700
+CacheDirectory=holdfast
+CacheDirectoryMode=0700
+RuntimeDirectory=holdfast
+RuntimeDirectoryMode=0700
+RuntimeDirectoryPreserve=yes
+CapabilityBoundingSet=CAP_DAC_READ_SEARCH CAP_SETUID CAP_SETGID CAP_KILL
+NoNewPrivileges=yes
+ProtectSystem=strict
+ProtectHome=read-only
+PrivateTmp=yes
+PrivateDevices=yes
+ProtectKernelTunables=yes
+ProtectKernelModules=yes
+ProtectKernelLogs=yes
+ProtectControlGroups=yes
+ProtectClock=yes
+ProtectHostname=yes
+RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6
+RestrictNamespaces=yes
+RestrictRealtime=yes
+RestrictSUIDSGID=yes
+LockPersonality=yes
+SystemCallArchitectures=native
+SystemCallFilter=@system-service
+"""
+
+
+class BackupHostError(Exception):
+    """The wanted state makes no sense; the text lists every fault."""
+
+
+def calendars(job: Mapping[str, Any], timezone: str) -> list[str]:
+    """OnCalendar expressions of a job; the practice's time zone is added where an expression names none."""
+    zone = re.compile(r".* (UTC|[A-Z][A-Za-z_]+/[A-Za-z_/+-]+)")
+    return [text if zone.fullmatch(text) else f"{text} {timezone}" for text in job["calendar"]]
+
+
+def job_content(job: Mapping[str, Any], practice: str, host: str, repository: Mapping[str, str]) -> dict[str, Any]:
+    """A job as the agent reads it: the entry without what was not given, and who it belongs to."""
+    return {
+        **_given(job),
+        "schema": SCHEMA,
+        "practice": practice,
+        "host": host,
+        "repository": {"url": repository["url"], "username": repository["username"]},
+    }
+
+
+def _given(value: Any) -> Any:
+    """Without the keys that are None: options that nobody set."""
+    return {k: _given(v) for k, v in value.items() if v is not None} if isinstance(value, Mapping) else value
+
+
+def check_jobs(jobs: Sequence[Mapping[str, Any]]) -> None:
+    """Raise BackupHostError with every fault of every job."""
+    names = [str(job.get("name")) for job in jobs]
+    faults = [f"job {name}: named twice" for name in sorted({n for n in names if names.count(n) > 1})]
+    for job in jobs:
+        faults += [f"job {job.get('name')}: {fault}" for fault in faults_of(job)]
+        if not job.get("calendar"):
+            faults.append(f"job {job.get('name')}: calendar is empty, it would never run")
+    if faults:
+        raise BackupHostError("; ".join(faults))
+
+
+def timer_text(job: Mapping[str, Any], timezone: str) -> str:
+    """Timer of a job. The delay is spread over hosts and stays the same for each; a missed run is caught up."""
+    lines = [
+        "# Managed by Ansible (holdfast.practice.backup_agent)",
+        "[Unit]",
+        f"Description=Holdfast: when to back up {job['name']}",
+        "",
+        "[Timer]",
+        *(f"OnCalendar={text}" for text in calendars(job, timezone)),
+        "Persistent=true",
+        f"RandomizedDelaySec={int(job.get('spread_s') or 0)}",
+        "FixedRandomDelay=true",
+        "AccuracySec=1min",
+        "",
+        "[Install]",
+        "WantedBy=timers.target",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def limit_text(job: Mapping[str, Any]) -> str:
+    """Drop-in with the job's time limit."""
+    limit = int(job.get("time_limit_s") or 0)
+    return f"# Managed by Ansible (holdfast.practice.backup_agent)\n[Service]\nTimeoutStartSec={limit or 'infinity'}\n"
+
+
+def pin_text(repository_id: str) -> str:
+    """Content of the file that pins the repository."""
+    return json.dumps({"id": repository_id}) + "\n"
+
+
+def jobs_found(job_files: Iterable[str], unit_files: Iterable[str]) -> list[str]:
+    """Names of jobs that a host has something of, from the names of files in the two folders."""
+    found = {m.group(1) for name in job_files for m in [_JOB.fullmatch(name)] if m}
+    for name in unit_files:
+        match = _TIMER.fullmatch(name) or _DROP_IN.fullmatch(name)
+        if match:
+            found.add(match.group(1))
+    return sorted(found)
+
+
+def _drop_in(name: str) -> str:
+    return f"{UNITS}/holdfast-backup@{name}.service.d"
+
+
+def wanted(
+    practice: str,
+    host: str,
+    timezone: str,
+    repository: Mapping[str, str],
+    secrets: Mapping[str, str],
+    jobs: Sequence[Mapping[str, Any]],
+    program: Mapping[str, str],
+    repository_id: str,
+    found_jobs: Sequence[str],
+) -> Wanted:
+    """The whole domain.
+
+    repository: url, username, certificate (PEM). secrets: repository-password, rest-password. program: {file name:
+    text}.
+    found_jobs: names that the host has something of; those that are not wanted are removed.
+    """
+    names = [str(job["name"]) for job in jobs]
+    dirs: list[Dir] = [
+        stamp.folder(),
+        Dir(f"{ETC}/jobs", 0o700),
+        Dir(f"{ETC}/credentials", 0o700),
+        Dir(LIB, 0o755),
+        Dir(f"{LIB}/{PACKAGE}", 0o755),
+        Dir(STATE, 0o700),
+        *(Dir(_drop_in(name), 0o755) for name in names),
+    ]
+    credentials = {**secrets, "rest-username": repository["username"]}
+    files: list[File] = [
+        stamp.wanted(practice, host),
+        File(f"{ETC}/nas.pem", repository["certificate"].strip().encode() + b"\n", 0o644),
+        *(
+            File(f"{ETC}/credentials/{name}", value.encode() + b"\n", 0o600, secret=True)
+            for name, value in sorted(credentials.items())
+        ),
+        File(PIN, pin_text(repository_id).encode(), 0o600),
+        File(f"{LIB}/agent", LAUNCHER.encode(), 0o755),
+        *(File(f"{LIB}/{PACKAGE}/{name}", text.encode(), 0o644) for name, text in sorted(program.items())),
+        File(SERVICE, SERVICE_TEXT.encode(), 0o644),
+    ]
+    units = []
+    for job in jobs:
+        content = job_content(job, practice, host, repository)
+        timer = f"{UNITS}/holdfast-backup@{job['name']}.timer"
+        files += [
+            File(f"{ETC}/jobs/{job['name']}.json", _pretty(content), 0o600),
+            File(f"{_drop_in(job['name'])}/limit.conf", limit_text(job).encode(), 0o644),
+            File(timer, timer_text(job, timezone).encode(), 0o644),
+        ]
+        units.append(Unit(f"holdfast-backup@{job['name']}.timer", True, True, (timer,)))
+    gone = _without([name for name in found_jobs if name not in names])
+    return Wanted([*dirs, *gone.dirs], [*files, *gone.files], [*units, *gone.units])
+
+
+def unwanted(found_jobs: Sequence[str], program: Iterable[str]) -> Wanted:
+    """The domain when the agent is to go. The stamp stays (others may live here), and so does the repository."""
+    gone = _without(found_jobs)
+    credentials = ("repository-password", "rest-username", "rest-password")
+    files: list[File] = [
+        *gone.files,
+        *(File(f"{ETC}/credentials/{name}", None, secret=True) for name in credentials),
+        File(f"{ETC}/nas.pem", None),
+        File(PIN, None),
+        File(SERVICE, None),
+        File(f"{LIB}/agent", None),
+        *(File(f"{LIB}/{PACKAGE}/{name}", None) for name in sorted(program)),
+    ]
+    dirs: list[Dir] = [
+        *(Dir(path, absent=True) for path in (f"{ETC}/jobs", f"{ETC}/credentials", LIB, f"{LIB}/{PACKAGE}", STATE)),
+        *(Dir(f"{STATE}/{name}", absent=True) for name in ("status", "oracle", "cache", "running")),
+        *gone.dirs,
+    ]
+    return Wanted(dirs, files, gone.units)
+
+
+def _without(names: Sequence[str]) -> Wanted:
+    """Everything of these jobs, absent. A run under way is stopped."""
+    dirs: list[Dir] = []
+    files: list[File] = []
+    units: list[Unit] = []
+    for name in names:
+        timer = f"holdfast-backup@{name}.timer"
+        units += [
+            Unit(f"holdfast-backup@{name}.service", None, False),
+            Unit(timer, False, False),
+        ]
+        files += [
+            File(f"{ETC}/jobs/{name}.json", None),
+            File(f"{_drop_in(name)}/limit.conf", None),
+            File(f"{UNITS}/{timer}", None),
+            File(f"/var/lib/systemd/timers/stamp-{timer}", None),
+            *(
+                File(f"{STATE}/{folder}/{name}.json", None, secret=True)
+                for folder in ("status", "oracle", "cache", "running")
+            ),
+        ]
+        dirs.append(Dir(_drop_in(name), absent=True))
+    return Wanted(dirs, files, units)
+
+
+def _pretty(content: Mapping[str, Any]) -> bytes:
+    return (json.dumps(content, ensure_ascii=True, indent=1, sort_keys=True) + "\n").encode("ascii")

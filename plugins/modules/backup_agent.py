@@ -1,0 +1,472 @@
+#!/usr/bin/python
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: backup_agent
+short_description: Own the backup agent of a host
+version_added: "0.1.0"
+author: Holdfast maintainers (@holdfast)
+description:
+  - Puts the agent program, its jobs, credentials, pinned certificate, service and one timer for each job on a host.
+  - Jobs that are not listed any more are removed; a run of theirs that is under way is stopped.
+  - Creates the host's repository once, and pins its id. A pinned repository that vanished or became another one is
+    refused, never replaced.
+  - Asks the NAS for its certificate, the account and the repository before anything is written, so that a mistake
+    leaves the host as it was.
+  - Refuses a host that carries another practice's stamp.
+attributes:
+  check_mode:
+    description: Reports what would change without touching the host. A NAS that does not answer yet is a warning.
+    support: full
+  diff_mode:
+    description: Shows files and steps; credentials are hidden.
+    support: full
+options:
+  practice:
+    description: Id of the practice that the host belongs to.
+    type: str
+    required: true
+  host:
+    description: Name of the host in the practice document.
+    type: str
+    required: true
+  timezone:
+    description: Time zone of calendar expressions that name none.
+    type: str
+    default: UTC
+  repository:
+    description: Where the host's repository is. Required to be present.
+    type: dict
+    suboptions:
+      url:
+        description: Address, as V(rest:https://ADDRESS:PORT/ACCOUNT/).
+        type: str
+        required: true
+      username:
+        description: The host's account on the NAS.
+        type: str
+        required: true
+      certificate:
+        description: The certificate of the NAS in PEM form; it is pinned.
+        type: str
+        required: true
+  repository_password:
+    description: Password that encrypts the repository. The NAS never sees it. Required to be present.
+    type: str
+  rest_password:
+    description: Password of the host's account on the NAS. Required to be present.
+    type: str
+  jobs:
+    description: What to back up and when.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      name:
+        description: Name of the job, part of the names of its units.
+        type: str
+        required: true
+      item:
+        description: Name of the protected item in the practice document.
+        type: str
+        required: true
+      class:
+        description: How much the item matters; recorded only.
+        type: str
+      calendar:
+        description: When to run, as systemd calendar expressions.
+        type: list
+        elements: str
+        required: true
+      spread_s:
+        description: Start at a moment within so many seconds, always the same one on this host.
+        type: int
+        default: 0
+      time_limit_s:
+        description: Stop a run after so many seconds; V(0) is no limit.
+        type: int
+        default: 0
+      database:
+        description: A database to dump, with what to note about it.
+        type: dict
+        suboptions:
+          engine:
+            description: Its engine.
+            type: str
+            choices: [postgresql]
+            required: true
+          name:
+            description: Its name.
+            type: str
+            required: true
+          images:
+            description: Image files that the database lists; they are backed up with it.
+            type: dict
+            suboptions:
+              query:
+                description: SELECT of one column with their paths, absolute or below O(jobs[].database.images.root).
+                type: str
+                required: true
+              root:
+                description: Folder that holds them.
+                type: str
+                required: true
+          probes:
+            description: Name and SELECT of a single value, such as the newest entry.
+            type: dict
+            default: {}
+      paths:
+        description: Folders and files to back up.
+        type: list
+        elements: str
+        default: []
+      exclude:
+        description: Patterns to leave out, as restic reads them.
+        type: list
+        elements: str
+        default: []
+      must_have:
+        description: Files and folders without which a backup is refused; a folder must not be empty.
+        type: list
+        elements: str
+        default: []
+      min_files:
+        description: Fewest files of O(jobs[].paths) that make a backup.
+        type: int
+        default: 1
+  state:
+    description:
+      - With V(absent) units, jobs, credentials, status records, caches and the agent are removed.
+      - The repository on the NAS and the practice's stamp stay.
+    type: str
+    choices: [present, absent]
+    default: present
+"""
+
+EXAMPLES = r"""
+- name: Back up the documents of a server every evening
+  holdfast.practice.backup_agent:
+    practice: harbour-street
+    host: server1
+    timezone: Australia/Sydney
+    repository:
+      url: rest:https://192.0.2.11:8000/server1/
+      username: server1
+      certificate: "{{ lookup('ansible.builtin.file', 'nas1.pem') }}"
+    repository_password: "{{ vault_repository_passwords['server1'] }}"
+    rest_password: "{{ vault_rest_passwords['server1'] }}"
+    jobs:
+      - name: documents
+        item: documents
+        calendar: ["*-*-* 21:00:00"]
+        spread_s: 300
+        time_limit_s: 7200
+        paths: [/srv/clinic/documents]
+        must_have: [/srv/clinic/documents/letters]
+
+- name: Remove the agent, keep the repository
+  holdfast.practice.backup_agent:
+    practice: harbour-street
+    host: server1
+    state: absent
+"""
+
+RETURN = r"""
+repository:
+  description: The repository's id, and whether it was (or in check mode would be) created by this run.
+  returned: when state is present
+  type: dict
+  sample: {id: 1f0c..., created: false}
+jobs:
+  description: Names of the jobs that the host has now.
+  returned: always
+  type: list
+  elements: str
+changes:
+  description: One line for every step taken, or that would be taken in check mode.
+  returned: always
+  type: list
+  elements: str
+"""
+
+import json
+import shutil
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.holdfast.practice.plugins.module_utils import (
+    agent,
+    agent_files,
+    agent_job,
+    agent_postgresql,
+    backup_host,
+    backup_nas,
+    postgresql_oracle,
+    restic,
+    stamp,
+)
+from ansible_collections.holdfast.practice.plugins.module_utils.host_state import (
+    Change,
+    HostState,
+    HostStateError,
+    describe,
+    diff_of,
+    plan,
+)
+
+PROGRAM = (agent, agent_files, agent_job, agent_postgresql, backup_nas, postgresql_oracle, restic)
+REQUIRED = ("repository", "repository_password", "rest_password")
+# what may be so because the NAS is not set up yet: in check mode only a warning
+NOT_YET = ("nas_unreachable", "rest_login_refused", "rest_forbidden", "certificate_mismatch", "restic_missing")
+
+
+class RefusedError(Exception):
+    """The host or the NAS is not as it must be; nothing was written."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+def source_of(module: ModuleType) -> str:
+    """Text of a module, also out of the archive in which Ansible sends it."""
+    loader: Any = sys.modules[module.__name__].__loader__
+    text = loader.get_source(module.__name__)
+    if not text:
+        raise RefusedError("no_source", f"{module.__name__}: its source did not come along")
+    return str(text)
+
+
+def program() -> dict[str, str]:
+    """The agent's files: {name: text}."""
+    return {module.__name__.rsplit(".", 1)[-1] + ".py": source_of(module) for module in PROGRAM}
+
+
+def names_in(folder: str) -> list[str]:
+    """Names in a folder; none when there is no such folder."""
+    try:
+        return sorted(path.name for path in Path(folder).iterdir())
+    except FileNotFoundError:
+        return []
+
+
+def pinned_id() -> str | None:
+    """The repository id that this host knows."""
+    try:
+        return str(json.loads(Path(backup_host.PIN).read_text(encoding="ascii"))["id"])
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError) as error:
+        message = f"{backup_host.PIN} is damaged ({error}). It names the one repository that this host may use"
+        raise RefusedError("pin_damaged", f"{message}: write the id of the last status record into it") from error
+
+
+class Door:
+    """The repository as this host reaches it, before anything of ours is on the host."""
+
+    def __init__(self, module: AnsibleModule, folder: str) -> None:
+        self.module, self.params = module, module.params
+        self.cafile = self._put(folder, "nas.pem", self.params["repository"]["certificate"])
+        repository = restic.Repository(
+            url=self.params["repository"]["url"],
+            password_file=self._put(folder, "password", self.params["repository_password"]),
+            cacert=self.cafile,
+        )
+        self.restic = restic.Restic(
+            self._run, repository, self.params["repository"]["username"], self.params["rest_password"]
+        )
+
+    @staticmethod
+    def _put(folder: str, name: str, text: str) -> str:
+        path = Path(folder) / name
+        path.touch(mode=0o600)
+        path.write_text(text.strip() + "\n", encoding="utf-8")
+        return str(path)
+
+    def _run(self, argv: Sequence[str], env: Mapping[str, str]) -> tuple[int, str, str]:
+        try:
+            found: tuple[int, str, str] = self.module.run_command(
+                list(argv), environ_update=dict(env), handle_exceptions=False, expand_user_and_vars=False
+            )
+        except FileNotFoundError:
+            return 127, "", "not installed"
+        return found
+
+    def identify(self, pinned: str | None) -> str | None:
+        """Id of the repository, None when it is to be created. Raises what must stop the play."""
+        self.restic.version()
+        url, username = self.params["repository"]["url"], self.params["repository"]["username"]
+        exists = backup_nas.knock(url, self.cafile, username, self.params["rest_password"])
+        if not exists and not pinned:
+            return None
+        if not exists and pinned:
+            raise RefusedError(
+                "repository_vanished",
+                f"{url}: known repository vanished. This host has backed up into repository {pinned[:8]}, and the NAS "
+                f"has none there now. A new one would hide the loss: restore the repository folder on the NAS from "
+                f"another copy, or, when the loss is accepted, remove {backup_host.PIN} and run again",
+            )
+        found = self.restic.id()
+        if pinned and found != pinned:
+            raise RefusedError(
+                "repository_changed",
+                f"{url}: expected repository {pinned[:8]}, which is pinned on this host, found {found[:8]}. Find out "
+                f"who replaced it; when that was right, remove {backup_host.PIN} and run again",
+            )
+        return found
+
+
+def repository_id(module: AnsibleModule) -> tuple[str, bool]:
+    """Id of the host's repository and whether it is (or would be) new. Creates it when it may."""
+    pinned = pinned_id()
+    with tempfile.TemporaryDirectory(dir=module.tmpdir) as folder:
+        door = Door(module, folder)
+        try:
+            found = door.identify(pinned)
+            if found is None and not module.check_mode:
+                door.restic.init()
+                return door.restic.id(), True
+        except (restic.ResticError, backup_nas.NasError) as error:
+            url = module.params["repository"]["url"]
+            if module.check_mode and error.code in NOT_YET:
+                module.warn(f"{url}: not checked, as in check mode it may not be set up yet: {error.message}")
+                return pinned or "(not known before the NAS answers)", pinned is None
+            raise RefusedError(error.code, f"{url}: {error.message}") from error
+    return found or "(given when it is created)", found is None
+
+
+def check_calendars(module: AnsibleModule) -> None:
+    """Ask systemd whether every expression will ever come."""
+    for job in module.params["jobs"]:
+        for text in backup_host.calendars(job, module.params["timezone"]):
+            code, out, err = module.run_command(["systemd-analyze", "calendar", "--iterations=1", "--", text])
+            if code != 0 or "Next elapse: never" in " ".join(out.split()):
+                why = (err or out).strip().splitlines()[-1:] or ["it never comes"]
+                raise RefusedError("calendar_invalid", f"job {job['name']}: calendar {text!r}: {why[0]}")
+
+
+def failed_units(module: AnsibleModule, names: Sequence[str]) -> list[Change]:
+    """Forget failures of units that are about to go, or systemd would list them for ever."""
+    pattern = "holdfast-backup@*.service"
+    code, out, err = module.run_command(["systemctl", "list-units", "--failed", "--plain", "--no-legend", pattern])
+    if code != 0:
+        raise HostStateError(f"systemctl list-units failed ({code}): {err.strip()}")
+    failed = [line.split()[0] for line in out.splitlines() if line.split()]
+    wanted = [f"holdfast-backup@{name}.service" for name in names]
+    return [Change("reset-failed", name, "its job goes") for name in failed if name in wanted]
+
+
+def without_foreign(changes: Sequence[Change]) -> list[Change]:
+    """A folder in which somebody else keeps something stays."""
+    gone = {change.target for change in changes if change.verb in ("remove", "rmdir")}
+    return [
+        change
+        for change in changes
+        if change.verb != "rmdir" or all(f"{change.target}/{name}" in gone for name in names_in(change.target))
+    ]
+
+
+def converge(module: AnsibleModule) -> dict[str, Any]:
+    """Gather, plan, apply; returns what the module returns."""
+    params = module.params
+    stamp.check(params["practice"], params["host"])
+    found_jobs = backup_host.jobs_found(names_in(f"{backup_host.ETC}/jobs"), names_in(backup_host.UNITS))
+    result: dict[str, Any] = {}
+    present = params["state"] == "present"
+    created = False
+    if present:
+        backup_host.check_jobs(
+            [
+                backup_host.job_content(j, params["practice"], params["host"], params["repository"])
+                for j in params["jobs"]
+            ]
+        )
+        check_calendars(module)
+        known, created = repository_id(module)
+        result["repository"] = {"id": known, "created": created}
+        want = backup_host.wanted(
+            params["practice"],
+            params["host"],
+            params["timezone"],
+            params["repository"],
+            {"repository-password": params["repository_password"], "rest-password": params["rest_password"]},
+            params["jobs"],
+            program(),
+            known,
+            found_jobs,
+        )
+    else:
+        want = backup_host.unwanted(found_jobs, program())
+    state = HostState(module.run_command)
+    kept = [job["name"] for job in params["jobs"]] if present else []
+    changes = without_foreign(plan(state.gather(want), want))
+    changes += failed_units(module, [name for name in found_jobs if name not in kept])
+    diff = diff_of(changes)
+    steps = describe(changes)
+    if created:
+        steps.insert(0, f"init {params['repository']['url']} (no repository yet)")
+    drop_cache = not present and Path(backup_host.CACHE).is_dir()
+    if drop_cache:
+        steps.append(f"remove {backup_host.CACHE} (not wanted)")
+    if not module.check_mode:
+        state.apply(changes)
+        if drop_cache:
+            shutil.rmtree(backup_host.CACHE)
+    return {**result, "changed": bool(steps), "diff": diff, "changes": steps, "jobs": kept}
+
+
+def main() -> None:
+    """Entry of the module."""
+    images = {"query": {"type": "str", "required": True}, "root": {"type": "str", "required": True}}
+    database = {
+        "engine": {"type": "str", "choices": ["postgresql"], "required": True},
+        "name": {"type": "str", "required": True},
+        "images": {"type": "dict", "options": images},
+        "probes": {"type": "dict", "default": {}},
+    }
+    job = {
+        "name": {"type": "str", "required": True},
+        "item": {"type": "str", "required": True},
+        "class": {"type": "str"},
+        "calendar": {"type": "list", "elements": "str", "required": True},
+        "spread_s": {"type": "int", "default": 0},
+        "time_limit_s": {"type": "int", "default": 0},
+        "database": {"type": "dict", "options": database},
+        "paths": {"type": "list", "elements": "str", "default": []},
+        "exclude": {"type": "list", "elements": "str", "default": []},
+        "must_have": {"type": "list", "elements": "str", "default": []},
+        "min_files": {"type": "int", "default": 1},
+    }
+    repository = {name: {"type": "str", "required": True} for name in ("url", "username", "certificate")}
+    module = AnsibleModule(
+        argument_spec={
+            "practice": {"type": "str", "required": True},
+            "host": {"type": "str", "required": True},
+            "timezone": {"type": "str", "default": "UTC"},
+            "repository": {"type": "dict", "options": repository},
+            "repository_password": {"type": "str", "no_log": True},
+            "rest_password": {"type": "str", "no_log": True},
+            "jobs": {"type": "list", "elements": "dict", "default": [], "options": job},
+            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+        },
+        required_if=[("state", "present", REQUIRED)],
+        supports_check_mode=True,
+    )
+    who = f"practice {module.params['practice']}, host {module.params['host']}"
+    try:
+        result = converge(module)
+    except RefusedError as error:
+        module.fail_json(msg=f"{who}: {error}", code=error.code)
+    except (stamp.StampError, HostStateError, backup_host.BackupHostError, ValueError) as error:
+        module.fail_json(msg=f"{who}: {error}")
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()
