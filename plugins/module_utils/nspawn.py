@@ -249,30 +249,35 @@ def plan(have: Have, want: Machine, state: str) -> list[str]:
     Raises NspawnError when a finished machine differs from the wanted one in what cannot be changed afterwards.
     """
     alive = have.running or have.supervisor is not None
+    detach = ["detach:" + loop for loop in sorted({*have.loops.values(), *have.stale_loops})]
     if state == "absent":
         return [
             *(["kill"] if alive else []),
             *(["unmount"] if have.mounts else []),
-            *("detach:" + loop for loop in sorted({*have.loops.values(), *have.stale_loops})),
+            *detach,
             *(["wipe"] if have.folder else []),
         ]
     if state == "stopped" and have.running:
         return ["poweroff"]
     if state in ("stopped", "killed"):
         return ["kill"] if alive else []
-    steps = ["kill"] if alive and not have.healthy else []
-    if have.laid_out is None:
-        steps += [*(["unmount"] if have.mounts else []), *(["wipe"] if have.folder else [])]
-        steps += ["lay_out", "mount", "furnish"]
-    else:
+    if have.laid_out is not None:
         _same_machine(have.laid_out, want)
+    missing = [disk for disk in want.disks if disk.file not in have.loops]
+    if have.laid_out is not None and have.healthy and state in ("created", "started"):
+        if missing:
+            raise NspawnError(f"machine {want.name} is running without its disk {missing[0].name}; stop it first")
+        return []
+    steps = ["kill"] if alive else []
+    if have.laid_out is None:
+        steps += [*(["unmount"] if have.mounts else []), *detach, *(["wipe"] if have.folder else [])]
+        steps += ["lay_out", "mount", "furnish", *("attach:" + disk.file for disk in want.disks)]
+    else:
         if len(have.mounts) != 1:
             steps += [*(["unmount"] if have.mounts else []), "mount"]
-    steps += ["detach:" + loop for loop in have.stale_loops]
-    steps += ["attach:" + disk.file for disk in want.disks if disk.file not in have.loops]
-    if state == "started" and not have.healthy:
-        steps.append("start")
-    return steps
+        steps += ["detach:" + loop for loop in have.stale_loops]
+        steps += ["attach:" + disk.file for disk in missing]
+    return [*steps, "start"] if state == "started" else steps
 
 
 def _same_machine(laid_out: Mapping[str, Any], want: Machine) -> None:
@@ -393,14 +398,14 @@ def parse_losetup(text: str) -> dict[str, str]:
     """Read ``losetup --list --json --output NAME,BACK-FILE`` into {/dev/loopN: backing file}; "" when none is used."""
     if not text.strip():
         return {}
-    return {
-        str(row["name"]): re.sub(r" \(deleted\)$", "", str(row.get("back-file") or ""))
-        for row in json.loads(text).get("loopdevices", [])
-    }
+    return {str(row["name"]): str(row.get("back-file") or "") for row in json.loads(text).get("loopdevices", [])}
 
 
 def split_loops(loops: Mapping[str, str], folder: str, files: Sequence[str]) -> tuple[dict[str, str], list[str]]:
-    """Sort the loop devices of one machine: ({file: device} of wanted disks, [devices nobody wants any more])."""
+    """Sort the loop devices of one machine: ({file: device} of wanted disks, [devices nobody wants any more]).
+
+    The kernel shows a file that was removed under its device as "FILE (deleted)": such a device is not wanted either.
+    """
     wanted: dict[str, str] = {}
     stale = []
     prefix = folder + "/disks/"

@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import hashlib
 import inspect
 import json
 import os
@@ -46,6 +47,8 @@ RunCommand = Callable[..., "tuple[int, str, str]"]
 
 # Seconds for what should take a moment: a mount, a loop device, the death of a process.
 PATIENCE = 20.0
+
+LOCKS = Path("/run/holdfast")
 
 _POWEROFF = signal.SIGRTMIN + 4  # systemd as PID 1 powers off on it
 
@@ -136,12 +139,21 @@ def send(pid: int | None, number: int) -> None:
 
 
 @contextlib.contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold a lock file: runs for the same machine or image wait for each other."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", encoding="utf-8") as stream:
-        fcntl.flock(stream, fcntl.LOCK_EX)
-        yield
+def locked(subject: Path) -> Iterator[None]:
+    """Let runs for the same machine or image wait for each other; the lock file goes away with its last holder."""
+    LOCKS.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path = LOCKS / ("nspawn-" + hashlib.blake2b(os.fsencode(subject), digest_size=8).hexdigest())
+    while True:
+        with path.open("w", encoding="utf-8") as stream:
+            fcntl.flock(stream, fcntl.LOCK_EX)
+            # The holder we waited for has removed the file: what we hold is no lock any more.
+            if not path.exists() or not path.samefile(f"/proc/self/fd/{stream.fileno()}"):
+                continue
+            try:
+                yield
+            finally:
+                path.unlink()
+            return
 
 
 def remove_tree(path: Path) -> None:
@@ -201,7 +213,7 @@ class ImageStore:
         self, kind: str, path: Path, suite: str, packages: Sequence[str], base: Path | None, shelf: str | None
     ) -> bool:
         """Build an image beside its place and move it there; False when another run has built it meanwhile."""
-        with locked(self.cache / f".lock-{path.name}"):
+        with locked(path):
             if self.complete(path):
                 return False
             for left_over in path.parent.glob(f".{path.name}.*"):
@@ -646,7 +658,7 @@ def reach(machine: MachineHost, state: str, check_mode: bool, timeout: float) ->
     if check_mode:
         have = machine.gather()
         return plan(have, machine.want, state), have
-    with locked(machine.folder.parent / f".{machine.folder.name}.lock"):
+    with locked(machine.folder):
         steps = plan(machine.gather(), machine.want, state)
         machine.apply(steps, timeout)
         return steps, machine.gather()

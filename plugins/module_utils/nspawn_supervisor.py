@@ -40,7 +40,15 @@ def start(folder: Path) -> subprocess.Popen[bytes]:
     spec = json.loads((folder / "start.json").read_text(encoding="utf-8"))
     cgroups = [Path(path) for path in spec["cgroups"]]
     for cgroup in cgroups:
-        remove_cgroup(cgroup)
+        deadline = time.monotonic() + 10
+        while True:
+            try:
+                remove_cgroup(cgroup)
+                break
+            except OSError:  # what ran before is still dying
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.05)
         cgroup.mkdir()
 
     def enter() -> None:
