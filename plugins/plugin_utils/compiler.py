@@ -1,0 +1,403 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Turn a checked practice into what each host needs: groups and role variables. Pure: no files, no clock, no network.
+
+The same document gives the same bytes: order follows the document, and what is spread (minutes of timers) is derived from
+names. The compiler is the only place that knows both the document and the roles' variables.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ansible_collections.holdfast.practice.plugins.plugin_utils.model import (
+    FINALDELAY_S,
+    HOSTSYNC_S,
+    Item,
+    Nas,
+    Practice,
+    RestoreHost,
+    Server,
+    Ups,
+    Workstation,
+    interval_s,
+    schedule,
+    seconds,
+)
+
+GROUPS = ("nas", "agents", "servers", "workstations", "restore_hosts", "power", "power_primary", "power_secondary")
+POOL_MOUNT = "/srv/holdfast"
+REPOSITORY_PORT = 8000
+SPREAD_S = 300
+TIME_LIMIT_S = 7200
+RESTORE_ROOT = "/var/lib/holdfast/restore"
+RESTORE_PACKAGES = {"postgresql": "postgresql-17"}
+PROVE_BY_CLASS = {"critical": "daily", "important": "weekly", "normal": "weekly"}
+
+
+class Template(str):
+    """A string that Ansible is to template when it is used; every other string of the inventory is plain data."""
+
+    __slots__ = ()
+
+
+@dataclass(frozen=True)
+class Inventory:
+    """What Ansible needs to know: hosts of each group, and variables of all hosts and of each."""
+
+    groups: dict[str, list[str]] = field(default_factory=dict)
+    all_vars: dict[str, Any] = field(default_factory=dict)
+    host_vars: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+
+def compile_practice(practice: Practice, folder: str, certificates: Mapping[str, str]) -> Inventory:
+    """Compile a practice.
+
+    folder: the absolute path of the practice's folder. certificates: PEM text of each NAS that has one; for a NAS without,
+    the variables hold a template that says how to make one, and fails only the play that needs it.
+    """
+    return _Compiler(practice, folder, certificates).inventory()
+
+
+def bracketed(address: str) -> str:
+    """Write an address as it stands in a URL or before a port: IPv6 in brackets."""
+    return f"[{address}]" if ":" in address else address
+
+
+def stable_minute(*names: str) -> int:
+    """Give a minute from 0 to 54 that depends on the names alone, so that hosts do not all begin at once."""
+    digest = hashlib.blake2b("/".join(names).encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") % 55
+
+
+def calendar(item: Item, zone: str, *names: str) -> list[str]:
+    """Give systemd's OnCalendar expressions for an item, in the practice's time zone."""
+    every, at = schedule(item)
+    if at:
+        return [f"*-*-* {at}:00 {zone}"]
+    hours = seconds(every or "24h") // 3600
+    start = "00" if hours == 24 else "*" if hours == 1 else f"00/{hours}"
+    return [f"*-*-* {start}:{stable_minute(*names):02d}:00 {zone}"]
+
+
+def proof_intervals(practice: Practice) -> dict[str, str]:
+    """Say how often each item's restore is proven (daily, weekly, monthly); left out: critical daily, the rest weekly."""
+    said = practice.prove or {}
+    return {name: said.get(name, PROVE_BY_CLASS[item.class_]) for name, item in practice.protect.items()}
+
+
+def vaulted(variable: str, name: str) -> Template:
+    """Give the template of one secret of the practice's vault."""
+    return Template(f"{{{{ {variable}['{name}'] }}}}")
+
+
+class _Compiler:
+    def __init__(self, practice: Practice, folder: str, certificates: Mapping[str, str]) -> None:
+        self.practice = practice
+        self.id = practice.practice.id
+        self.zone = practice.practice.timezone
+        self.folder = folder
+        self.certificates = certificates
+        self.hosts = practice.hosts
+        self.power = practice.power or {}
+        self.managed = {name: host for name, host in self.hosts.items() if not isinstance(host, RestoreHost)}
+        self.agents: dict[str, list[str]] = {
+            name: host.protect
+            for name, host in self.hosts.items()
+            if isinstance(host, (Server, Workstation)) and host.protect
+        }
+        self.store = practice.copies.onsite.on
+
+    def inventory(self) -> Inventory:
+        primaries = {ups.attached_to for ups in self.power.values()}
+        fed = [name for name in self.managed if any(name in ups.feeds for ups in self.power.values())]
+        kinds = {name: host.kind for name, host in self.hosts.items()}
+        groups = {
+            "nas": [name for name in self.hosts if kinds[name] == "nas"],
+            "agents": list(self.agents),
+            "servers": [name for name in self.hosts if kinds[name] == "server"],
+            "workstations": [name for name in self.hosts if kinds[name] == "workstation"],
+            "restore_hosts": [name for name in self.hosts if kinds[name] == "restore_host"],
+            "power": fed,
+            "power_primary": [name for name in fed if name in primaries],
+            "power_secondary": [name for name in fed if name not in primaries],
+        }
+        host_vars = {name: self.host(name) for name in self.hosts}
+        for name in fed:
+            host_vars[name].update(self.powered(name, name in primaries))
+        return Inventory(groups, self.everywhere(), host_vars)
+
+    def everywhere(self) -> dict[str, Any]:
+        return {
+            "practice_id": self.id,
+            "practice_name": self.practice.practice.name,
+            "practice_timezone": self.zone,
+            "practice_folder": self.folder,
+            "practice_evidence_dir": f"{self.folder}/evidence",
+            "practice_report_dir": f"{self.folder}/reports",
+            "practice_results_dir": f"{self.folder}/results",
+            "practice_summary": self.summary(),
+        }
+
+    def summary(self) -> dict[str, Any]:
+        """Give what reports tell about the practice: times in seconds, no secrets.
+
+        {practice: {id, name, country, timezone}, contacts: {ROLE: {name, role?, email}}, hours: {DAYS: WINDOW},
+        objectives: {rpo_s, rto_s}, hosts: {NAME: {kind, address}}, items: {NAME: {hosts, class, engine, schedule,
+        interval_s, prove}}, copies: {onsite: {on}}, retention: {within: {NAME: DURATION}},
+        power: {UPS: {primary, feeds, runtime_s}}}
+        """
+        practice = self.practice
+        proofs = proof_intervals(practice)
+        items = {}
+        for name, item in practice.protect.items():
+            every, at = schedule(item)
+            items[name] = {
+                "hosts": [host for host, names in self.agents.items() if name in names],
+                "class": item.class_,
+                "engine": item.database.engine if item.database else None,
+                "schedule": f"every {every}" if every else f"at {at}",
+                "interval_s": interval_s(item),
+                "prove": proofs[name],
+            }
+        return {
+            "practice": practice.practice.model_dump(),
+            "contacts": practice.contacts.model_dump(exclude_none=True),
+            "hours": dict(practice.hours or {}),
+            "objectives": {"rpo_s": seconds(practice.objectives.rpo), "rto_s": seconds(practice.objectives.rto)},
+            "hosts": {
+                name: {"kind": host.kind, "address": getattr(host, "address", None)}
+                for name, host in self.hosts.items()
+            },
+            "items": items,
+            "copies": {"onsite": {"on": self.store}},
+            "retention": {"within": practice.retention.within.model_dump(exclude_none=True)},
+            "power": {
+                name: {"primary": ups.attached_to, "feeds": list(ups.feeds), "runtime_s": seconds(ups.runtime)}
+                for name, ups in self.power.items()
+            },
+        }
+
+    def host(self, name: str) -> dict[str, Any]:
+        host = self.hosts[name]
+        if isinstance(host, RestoreHost):
+            return self.restore_host(name, host)
+        variables = self.connection(host.address)
+        if isinstance(host, Nas):
+            variables.update(self.nas(name, host))
+        elif name in self.agents:
+            variables.update(self.agent(name))
+        return variables
+
+    def connection(self, address: str) -> dict[str, Any]:
+        access = self.practice.access
+        # ssh splits this option at spaces unless quoted, and expands %; Ansible splits the whole as a shell would
+        known_hosts = f"{self.folder}/known_hosts".replace("%", "%%")
+        options = [f'UserKnownHostsFile="{known_hosts}"', "GlobalKnownHostsFile=/dev/null", "StrictHostKeyChecking=yes"]
+        digest = hashlib.blake2b(self.folder.encode(), digest_size=4).hexdigest()
+        variables: dict[str, Any] = {
+            "ansible_host": address,
+            "ansible_user": access.user,
+            "ansible_python_interpreter": "/usr/bin/python3",
+            # Two practices may use equal addresses: a shared ssh control socket would send one's commands to the other.
+            "ansible_control_path_dir": f"~/.ansible/cp/{digest}",
+        }
+        if access.key:
+            variables["ansible_ssh_private_key_file"] = f"{self.folder}/{access.key}"
+            options.append("IdentitiesOnly=yes")
+        if access.user != "root":
+            variables["ansible_become"] = True
+        variables["ansible_ssh_common_args"] = " ".join(f"-o {shlex.quote(option)}" for option in options)
+        return variables
+
+    def certificate(self, nas: str) -> str:
+        if nas in self.certificates:
+            return self.certificates[nas]
+        hint = (
+            f"certificates/{nas}.pem is missing beside practice.yml; make it with: bin/holdfast secrets PRACTICE_FOLDER"
+        )
+        return Template("{{ undef(hint='" + hint + "') }}")
+
+    def nas(self, name: str, host: Nas) -> dict[str, Any]:
+        accounts = []
+        for agent in self.agents if name == self.store else ():
+            account: dict[str, Any] = {
+                "name": agent,
+                "password_hash": Template(
+                    f"{{{{ vault_rest_passwords['{agent}'] | holdfast.practice.bcrypt_hash('{self.id}/{agent}') }}}}"
+                ),
+            }
+            quota = getattr(self.hosts[agent], "quota", None)
+            if quota:
+                account["quota"] = quota
+            accounts.append(account)
+        return {
+            "nas_storage_practice": self.id,
+            "nas_storage_host": name,
+            "nas_storage_pool": {
+                "label": f"holdfast-{name}",
+                "profile": host.pool.profile,
+                "devices": list(host.pool.devices),
+                "mountpoint": POOL_MOUNT,
+            },
+            "nas_repository_practice": self.id,
+            "nas_repository_host": name,
+            "nas_repository_root": POOL_MOUNT,
+            "nas_repository_listen": f"{bracketed(host.address)}:{REPOSITORY_PORT}",
+            "nas_repository_certificate": self.certificate(name),
+            "nas_repository_key": vaulted("vault_tls_keys", name),
+            "nas_repository_accounts": accounts,
+        }
+
+    def repository(self, agent: str) -> dict[str, Any]:
+        address = bracketed(getattr(self.hosts[self.store], "address"))  # noqa: B009  (the store is a Nas: checked)
+        return {
+            "url": f"rest:https://{address}:{REPOSITORY_PORT}/{agent}/",
+            "username": agent,
+            "certificate": self.certificate(self.store),
+        }
+
+    def agent(self, name: str) -> dict[str, Any]:
+        return {
+            "backup_agent_practice": self.id,
+            "backup_agent_host": name,
+            "backup_agent_timezone": self.zone,
+            "backup_agent_repository": self.repository(name),
+            "backup_agent_repository_password": vaulted("vault_repository_passwords", name),
+            "backup_agent_rest_password": vaulted("vault_rest_passwords", name),
+            "backup_agent_jobs": [self.job(name, item) for item in self.agents[name]],
+        }
+
+    def job(self, host: str, name: str) -> dict[str, Any]:
+        item = self.practice.protect[name]
+        job: dict[str, Any] = {
+            "name": name,
+            "item": name,
+            "class": item.class_,
+            "calendar": calendar(item, self.zone, self.id, host, name),
+            "spread_s": SPREAD_S,
+            "time_limit_s": seconds(item.time_limit) if item.time_limit else min(TIME_LIMIT_S, interval_s(item)),
+        }
+        if item.database:
+            job["database"] = {"engine": item.database.engine, "name": item.database.name}
+            if item.images:
+                job["database"]["images"] = {"query": item.images.query, "root": item.images.root}
+            if item.probes:
+                job["database"]["probes"] = dict(item.probes)
+        job.update(
+            paths=list(item.paths or []),
+            exclude=list(item.exclude or []),
+            must_have=list(item.must_have or []),
+            min_files=item.min_files,
+        )
+        return job
+
+    def powered(self, name: str, primary: bool) -> dict[str, Any]:
+        own = {ups_name: ups for ups_name, ups in self.power.items() if ups.attached_to == name}
+        variables: dict[str, Any] = {
+            "power_practice": self.id,
+            "power_host": name,
+            "power_role": "primary" if primary else "secondary",
+            "power_monitors": [
+                self.monitor(name, ups_name, ups) for ups_name, ups in self.power.items() if name in ups.feeds
+            ],
+            "power_hostsync_s": HOSTSYNC_S,
+            "power_finaldelay_s": FINALDELAY_S,
+        }
+        if primary:
+            variables["power_ups"] = [self.ups(ups_name, ups) for ups_name, ups in own.items()]
+            variables["power_listen"] = ["127.0.0.1", getattr(self.hosts[name], "address")]  # noqa: B009
+            variables["power_users"] = self.power_users(name, own)
+        return variables
+
+    def ups(self, name: str, ups: Ups) -> dict[str, Any]:
+        dummy = ups.driver == "dummy-ups"
+        settings = {"mode": "dummy-once"} if dummy else {}
+        return {
+            "name": name,
+            "driver": ups.driver,
+            "port": ups.port or (f"{name}.dev" if dummy else "auto"),
+            "description": ups.description or f"{name} of {self.practice.practice.name}",
+            "settings": {**settings, **(ups.settings or {})},
+            "runtime_s": seconds(ups.runtime),
+        }
+
+    def power_users(self, primary: str, own: Mapping[str, Ups]) -> list[dict[str, Any]]:
+        fed = [name for name in self.managed if any(name in ups.feeds for ups in own.values())]
+        users: list[dict[str, Any]] = [
+            {
+                "name": name,
+                "role": "primary" if name == primary else "secondary",
+                "password": vaulted("vault_nut_passwords", name),
+            }
+            for name in fed
+        ]
+        if any(ups.driver == "dummy-ups" for ups in own.values()):
+            # Only a simulated UPS lets a drill set its state
+            users.append({"name": "drill", "actions": ["SET"], "password": vaulted("vault_nut_passwords", "drill")})
+        return users
+
+    def monitor(self, host: str, name: str, ups: Ups) -> dict[str, Any]:
+        primary = ups.attached_to == host
+        return {
+            "ups": name,
+            "address": "127.0.0.1" if primary else getattr(self.hosts[ups.attached_to], "address"),  # noqa: B009
+            "user": host,
+            "password": vaulted("vault_nut_passwords", host),
+            "power_value": 1,
+            "type": "primary" if primary else "secondary",
+        }
+
+    def restore_host(self, name: str, host: RestoreHost) -> dict[str, Any]:
+        engines = {item.database.engine for item in self.practice.protect.values() if item.database}
+        objectives = self.practice.objectives
+        return {
+            "ansible_connection": "local",
+            "ansible_python_interpreter": Template("{{ ansible_playbook_python }}"),
+            "restore_host_practice": self.id,
+            "restore_host_name": name,
+            "restore_host_driver": host.driver,
+            "restore_host_packages": [*(RESTORE_PACKAGES[engine] for engine in sorted(engines)), "restic"],
+            "restore_host_root": RESTORE_ROOT,
+            "restore_verify_items": [
+                {
+                    "item": item_name,
+                    "job": item_name,
+                    "host": agent,
+                    "repository": self.repository(agent),
+                    "rpo_s": seconds(objectives.rpo),
+                    "rto_s": seconds(objectives.rto),
+                    "engine": item.database.engine if item.database else None,
+                    "levels": levels(item),
+                }
+                for agent, names in self.agents.items()
+                for item_name, item in ((each, self.practice.protect[each]) for each in names)
+            ],
+            "restore_verify_credentials": {
+                agent: {
+                    "repository_password": vaulted("vault_repository_passwords", agent),
+                    "rest_password": vaulted("vault_rest_passwords", agent),
+                }
+                for agent in self.agents
+            },
+        }
+
+
+def levels(item: Item) -> list[str]:
+    """Name the levels of a proof that apply to an item."""
+    if item.database is None:
+        return ["arrival", "structure", "files"]
+    return ["arrival", "structure", *(["files"] if item.images else []), "database"]
+
+
+def is_ip(address: str) -> bool:
+    """Say whether an address is an IP address rather than a host name."""
+    try:
+        ipaddress.ip_address(address)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,491 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Read a practice document together with the place and the source text of everything in it.
+
+YAML forgets what was written: 22:00 becomes 1320, NO becomes false, 0750 becomes 488, of two equal keys the last one wins.
+A person mends a document by line, so this loader keeps each line and says what was written. It accepts the part of YAML
+that a practice document needs (mappings, lists, scalars) and names everything else.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+KeyPath = tuple[str | int, ...]
+
+MAX_BYTES = 2 * 1024 * 1024
+MAX_DEPTH = 20
+# Stands in Problem.expected for a value that YAML reads otherwise than written; the model knows what was expected.
+MISREAD = "text in quotes"
+
+_SECRET_KEY = re.compile(
+    r"(^|[_-])(password|passwd|pwd|passphrase|secret|token|api[_-]?key|private[_-]?key|credential)s?($|[_-])",
+    re.IGNORECASE,
+)
+_PRIVATE_KEY_TEXT = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----")
+_CURLY_QUOTES = "\u201c\u201d\u201e\u00ab\u00bb\u2018\u2019\u201a"
+_INVISIBLE = re.compile("[\u00a0\u2007\u202f\u200b-\u200f\u2060\ufeff]")
+_TEMPLATE = re.compile(r"\{\{|\{%")
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+_PLAIN_INTEGER = re.compile(r"[-+]?(0|[1-9][0-9]*)")
+_VAULT_FIX = (
+    "take it out of this file: secrets live in group_vars/all/vault.yml (made by: bin/holdfast secrets PRACTICE_FOLDER)"
+)
+
+
+@dataclass(frozen=True, order=True)
+class Problem:
+    """One thing that is wrong in a document, and how to mend it.
+
+    line and column count from 1; line 0 means the file as a whole. got is what came, with its type, or a statement such as
+    "missing"; fix is the last part of the sentence, for example: write "22:00" in quotes. No part ever holds a secret.
+    """
+
+    file: str
+    line: int
+    column: int
+    path: str
+    got: str
+    expected: str
+    fix: str = ""
+
+    def __str__(self) -> str:
+        place = f"{self.file}:{self.line}" if self.line else self.file
+        parts = [self.got, f"expected {self.expected}" if self.expected else "", self.fix]
+        return ": ".join(p for p in (place, self.path) if p) + ": " + "; ".join(p for p in parts if p)
+
+
+def dotted(path: KeyPath) -> str:
+    """Write a key path as people read it: hosts.server1.protect[1]."""
+    text = ""
+    for part in path:
+        if isinstance(part, int):
+            text += f"[{part}]"
+        else:
+            text += ("." if text else "") + (part if re.fullmatch(r"[^\s.\[\]]{1,80}", part) else show(part))
+    return text
+
+
+def show(value: object, limit: int = 60) -> str:
+    """Write a value on one line for a message, shortened, control characters escaped."""
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    return text if len(text) <= limit else text[: limit - 4] + '..."'
+
+
+def described(value: object) -> str:
+    """Write a value with the name of its type, as a person who writes YAML knows it."""
+    if value is None:
+        return "got nothing (null)"
+    if isinstance(value, dict):
+        return "got a mapping (key: value lines)"
+    if isinstance(value, list):
+        return "got a list"
+    for kind, name in ((bool, "boolean"), (int, "integer"), (float, "number"), (str, "string")):
+        if isinstance(value, kind):
+            return f"got {show(value)} ({name})"
+    return f"got {value} ({type(value).__name__})"
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Give 'did you mean "x"?' for the nearest of the known names, or nothing."""
+    near = nearest(name, known)
+    return f"did you mean {show(near)}?" if near else ""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Give the nearest of the known names, or an empty string."""
+    by_lower = {item.lower(): item for item in known}
+    near = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.7)
+    return by_lower[near[0]] if near else ""
+
+
+def value_at(data: Any, path: KeyPath) -> Any:
+    """Give what stands at a key path, or None when there is nothing."""
+    for part in path:
+        try:
+            data = data[part]
+        except (KeyError, IndexError, TypeError):
+            return None
+    return data
+
+
+@dataclass
+class Document:
+    """A document as plain data, with the place and the source text of every part.
+
+    hazards: what is wrong with a value whatever the field, by key path. Where YAML reads a value otherwise than written
+    (expected is MISREAD), data holds the text as written and the model adds what it expected there.
+    hidden: key paths at and below which no value may be shown.
+    """
+
+    file: str
+    data: dict[str, Any] = field(default_factory=dict)
+    key_marks: dict[KeyPath, tuple[int, int]] = field(default_factory=dict)
+    value_marks: dict[KeyPath, tuple[int, int]] = field(default_factory=dict)
+    texts: dict[KeyPath, str] = field(default_factory=dict)
+    hazards: dict[KeyPath, Problem] = field(default_factory=dict)
+    hidden: set[KeyPath] = field(default_factory=set)
+
+    def mark(self, path: KeyPath, key: bool = False) -> tuple[int, int]:
+        """Give (line, column) of the value at path, of its key, or of the nearest part above that exists."""
+        for end in range(len(path), -1, -1):
+            for marks in (self.key_marks, self.value_marks) if key else (self.value_marks, self.key_marks):
+                if path[:end] in marks:
+                    return marks[path[:end]]
+        return (1, 1)
+
+    def is_hidden(self, path: KeyPath) -> bool:
+        """Say whether the value at path may not be shown."""
+        return any(path[:end] in self.hidden for end in range(len(path) + 1))
+
+    def problem(self, path: KeyPath, got: str, expected: str, fix: str = "", key: bool = False) -> Problem:
+        """Make a Problem at the place of a key path; values below a hidden path are never shown."""
+        if got.startswith("got ") and self.is_hidden(path):
+            got = "got a value (hidden)"
+        return Problem(self.file, *self.mark(path, key), dotted(path), got, expected, fix)
+
+
+class _Loader(yaml.SafeLoader):
+    """PyYAML's composer that notes what a practice document must not hold: anchors, aliases and very deep nesting."""
+
+    def __init__(self, stream: str, refuse: Callable[[Any, str, str, str], None]) -> None:
+        super().__init__(stream)
+        self.refuse = refuse
+        self.depth = 0
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        event: Any = self.peek_event()  # type: ignore[no-untyped-call]
+        if isinstance(event, yaml.AliasEvent):
+            self.refuse(event.start_mark, f"got an alias (*{event.anchor})", "a value", "write the value out")
+            self.get_event()  # type: ignore[no-untyped-call]
+            mark: Any = event.start_mark
+            return yaml.ScalarNode("tag:yaml.org,2002:null", "", mark, mark)
+        if getattr(event, "anchor", None):
+            self.refuse(event.start_mark, f"got an anchor (&{event.anchor})", "a value", f"leave &{event.anchor} out")
+            event.anchor = None
+        self.depth += 1
+        if self.depth > MAX_DEPTH:
+            raise yaml.composer.ComposerError(None, None, f"more than {MAX_DEPTH} levels of nesting", event.start_mark)
+        try:
+            return super().compose_node(parent, index)
+        finally:
+            self.depth -= 1
+
+
+def read(path: Path, name: str = "") -> tuple[Document | None, list[Problem]]:
+    """Read one file. Returns the document (None when it cannot be read at all) and everything found wrong so far."""
+    name = name or str(path)
+    try:
+        if not path.is_file():
+            reason = "is not a file" if path.exists() else "there is no such file"
+            return None, [Problem(name, 0, 0, "", reason, "a practice document (practice.yml)")]
+        raw = path.read_bytes()
+    except OSError as error:
+        return None, [Problem(name, 0, 0, "", f"cannot be read: {error.strerror}", "a readable file")]
+    return parse(raw, name)
+
+
+def parse(raw: bytes, name: str) -> tuple[Document | None, list[Problem]]:
+    """Parse the bytes of a document called name in messages. See read."""
+    text, problem = _decode(raw, name)
+    if problem:
+        return None, [problem]
+    problems: list[Problem] = []
+
+    def refuse(mark: Any, got: str, expected: str, fix: str) -> None:
+        problems.append(Problem(name, mark.line + 1, mark.column + 1, "", got, expected, fix))
+
+    try:
+        loader = _Loader(text, refuse)
+        try:
+            node = loader.get_single_node()
+        finally:
+            loader.dispose()
+    except yaml.YAMLError as error:
+        return None, sorted({*problems, *_syntax_problems(error, text, name)})
+    except RecursionError:
+        return None, [Problem(name, 1, 1, "", "the nesting is too deep", f"at most {MAX_DEPTH} levels")]
+    if node is None:
+        fix = "start with the example in inventories/harbour-street/practice.yml"
+        return None, [Problem(name, 1, 1, "", "the document is empty", "a practice document", fix)]
+    reader = _Reader(Document(name), problems)
+    data = reader.value(node, ())
+    if not isinstance(data, dict):
+        got = described(data)
+        problems.append(
+            Problem(name, 1, 1, "", got, "a mapping with practice:, hosts:, protect: ... at the left margin")
+        )
+        return None, problems
+    reader.document.data = data
+    return reader.document, problems
+
+
+def _decode(raw: bytes, name: str) -> tuple[str, Problem | None]:
+    if len(raw) > MAX_BYTES:
+        return "", Problem(name, 1, 1, "", f"the file has {len(raw)} bytes", f"at most {MAX_BYTES} bytes")
+    if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
+        fix = "save the file as UTF-8"
+        return "", Problem(name, 1, 1, "", "the file is UTF-16 text", "UTF-8 text", fix)
+    try:
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        before = raw[: error.start]
+        line, column = before.count(b"\n") + 1, error.start - (before.rfind(b"\n") + 1) + 1
+        got = f"the byte 0x{raw[error.start]:02x} is not UTF-8 text"
+        return "", Problem(name, line, column, "", got, "UTF-8 text", "save the file as UTF-8")
+    found = _CONTROL.search(text)
+    if found:
+        line = text.count("\n", 0, found.start()) + 1
+        got = f"there is a control character (U+{ord(found[0]):04X})"
+        return "", Problem(name, line, found.start() - text.rfind("\n", 0, found.start()), "", got, "text", "delete it")
+    return text, None
+
+
+def _syntax_problems(error: yaml.YAMLError, text: str, name: str) -> Iterator[Problem]:
+    """Turn PyYAML's complaint into the likely cause: what the line holds says more than what the parser was missing."""
+    lines = text.splitlines()
+    mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
+    at = min(mark.line if mark else 0, max(len(lines) - 1, 0))
+    column = mark.column + 1 if mark else 1
+    tabs = [n for n, line in enumerate(lines) if re.match(r" *\t", line)]
+    for number in tabs:
+        got, place = "there is a tab character in the indentation", lines[number].index("\t") + 1
+        yield Problem(name, number + 1, place, "", got, "spaces", "write two spaces for each level")
+    if tabs:
+        return
+    line = lines[at] if lines else ""
+    for pattern, got, expected, fix in _SYNTAX_HINTS:
+        found = pattern.search(line)
+        if found:
+            yield Problem(name, at + 1, found.start() + 1, "", got.format(*found.groups()), expected, fix)
+            return
+    reason = getattr(error, "problem", None) or str(error).splitlines()[0]
+    context = getattr(error, "context", None) or ""
+    if "expected a single document" in (context + reason):
+        got, expected, fix = "a second document begins here (---)", "one document in a file", "delete the --- line"
+    else:
+        got, expected, fix = (
+            f"this line cannot be read: {reason}",
+            "YAML",
+            "compare indentation, colons and quotes with the lines above",
+        )
+    yield Problem(name, at + 1, column, "", got, expected, fix)
+
+
+_SYNTAX_HINTS = [
+    (
+        re.compile(r"\{\{|\{%"),
+        "got a template",
+        "the value itself",
+        "write the value out; a practice document is not templated",
+    ),
+    (re.compile(r"(?<=\S)\t|\t(?=\S)"), "there is a tab character", "spaces", "write a space instead"),
+    (re.compile(rf"[{_CURLY_QUOTES}]"), "there are curly quotes", 'straight quotes "', 'write straight quotes: "text"'),
+    (
+        re.compile(r"(?<=[:\-,\[] )([%@`])"),
+        "the text begins with {}",
+        "text in quotes",
+        'write it in straight quotes: "..."',
+    ),
+    (
+        re.compile(r':\s+"(?:[^"\\]|\\[^0abtnvfre "/\\N_LPxuU])*\\[^0abtnvfre "/\\N_LPxuU]'),
+        "there is a backslash in double quotes",
+        "text in single quotes",
+        "write '...' in single quotes: there a backslash is only a backslash",
+    ),
+    (
+        re.compile(r":\s+[^\"'\[{#\s][^#]*:(\s|$)"),
+        'there is a second ": " on the line',
+        "text in quotes",
+        'write the text in quotes: "..."',
+    ),
+]
+
+
+class _Reader:
+    """Turn YAML nodes into plain data, keeping places and texts, and noting what was written otherwise than meant."""
+
+    def __init__(self, document: Document, problems: list[Problem]) -> None:
+        self.document = document
+        self.problems = problems
+
+    def value(self, node: Any, path: KeyPath) -> Any:
+        doc = self.document
+        doc.value_marks[path] = (node.start_mark.line + 1, node.start_mark.column + 1)
+        if not node.tag.startswith("tag:yaml.org,2002:"):
+            secret = node.tag in ("!vault", "!vault-encrypted")
+            fix = _VAULT_FIX if secret else f"leave {node.tag} out"
+            self.hazard(path, f"got a tag ({node.tag})", "a plain value", fix)
+            return None
+        if isinstance(node, yaml.MappingNode):
+            return self.mapping(node, path)
+        if isinstance(node, yaml.SequenceNode):
+            return [self.value(child, (*path, index)) for index, child in enumerate(node.value)]
+        return self.scalar(node, path)
+
+    def mapping(self, node: Any, path: KeyPath) -> dict[str, Any]:
+        result: dict[str, Any] = {}
+        for key_node, value_node in node.value:
+            if not isinstance(key_node, yaml.ScalarNode):
+                template = isinstance(key_node, yaml.MappingNode)
+                got = "got a template" if template else "got a list as a key"
+                fix = (
+                    "write the value out; a practice document is not templated"
+                    if template
+                    else "write a name as the key"
+                )
+                place = (key_node.start_mark.line + 1, key_node.start_mark.column + 1)
+                # {{ x }} without quotes is a mapping in a mapping for YAML: the value above is what was meant
+                self.document.hazards[path] = Problem(
+                    self.document.file, *place, dotted(path), got, "the value itself", fix
+                )
+                continue
+            key = str(key_node.value)
+            here = (*path, key)
+            if key in result:
+                first = self.document.key_marks[here][0]
+                place = (key_node.start_mark.line + 1, key_node.start_mark.column + 1)
+                got = f"duplicate key {show(key)} at lines {first} and {place[0]}"
+                fix = f"keep one of the two {show(key)}"
+                self.problems.append(Problem(self.document.file, *place, dotted(here), got, "each key once", fix))
+                continue
+            self.document.key_marks[here] = (key_node.start_mark.line + 1, key_node.start_mark.column + 1)
+            result[key] = None
+            refused = self.key(key_node, value_node, here)
+            if refused:
+                self.document.hazards[here] = self.document.problem(here, *refused, key=True)
+                self.document.value_marks[here] = self.document.key_marks[here]
+                continue
+            result[key] = self.value(value_node, here)
+        return result
+
+    def key(self, node: Any, value: Any, path: KeyPath) -> tuple[str, str, str] | None:
+        """Say what is wrong with a key (got, expected, fix); its value is then not looked at any more."""
+        key = node.value
+        if _SECRET_KEY.search(key):
+            self.document.hidden.add(path)
+        if node.tag == "tag:yaml.org,2002:merge":
+            return "got a merge key (<<)", "plain keys", "write the keys out"
+        if _TEMPLATE.search(key):
+            return "got a template as a key", "a name", "write the name out"
+        if node.style is None and key[:1] in _CURLY_QUOTES:
+            return "there are curly quotes", 'straight quotes "', "write the key without quotes"
+        if _INVISIBLE.search(key):
+            return "there is an invisible character in the key", "a plain name", "type the key again"
+        if key.startswith("ansible_"):
+            self.document.hidden.add(path)
+            fix = "leave it out: user and key are set below access:, the rest is worked out"
+            return f"the key {show(key)} is reserved", "keys of a practice document", fix
+        if _SECRET_KEY.search(key) and not isinstance(value, yaml.MappingNode):
+            return "there is a plain-text secret (hidden)", "no secrets in this document", _VAULT_FIX
+        return None
+
+    def scalar(self, node: Any, path: KeyPath) -> Any:
+        doc, text = self.document, str(node.value)
+        doc.texts[path] = text
+        plain = node.style is None
+        kind = node.tag.rsplit(":", 1)[-1]
+        value = _CONSTRUCT.get(kind, str)(text)
+        if _PRIVATE_KEY_TEXT.search(text):
+            self.hazard(path, "there is a private key (hidden)", "no secrets in this document", _VAULT_FIX)
+        elif _TEMPLATE.search(text):
+            fix = "write the value out; a practice document is not templated"
+            self.hazard(path, f"got a template {show(text)} (string)", "the value itself", fix)
+        elif plain and text[:1] and text[0] in _CURLY_QUOTES:
+            self.hazard(
+                path, f"there are curly quotes: {show(text)}", "straight quotes", f"write {show(text[1:-1].strip())}"
+            )
+        elif plain and kind in _MISREAD:
+            reading = _MISREAD[kind](text, value)
+            if reading:
+                self.hazard(path, reading[0], MISREAD, reading[1])
+                return text  # what was meant, so that the model can say whether it would do in quotes
+        return value
+
+    def hazard(self, path: KeyPath, got: str, expected: str, fix: str) -> None:
+        self.document.hazards[path] = self.document.problem(path, got, expected, fix)
+
+
+def _to_int(text: str) -> int | str:
+    try:
+        digits = text.replace("_", "")
+        sign = -1 if digits.startswith("-") else 1
+        digits = digits.lstrip("+-")
+        if ":" in digits:
+            total = 0
+            for part in digits.split(":"):
+                total = total * 60 + int(part)
+            return sign * total
+        if digits.lower().startswith(("0x", "0b")):
+            return sign * int(digits, 0)
+        if digits.startswith("0") and digits != "0":
+            return sign * int(digits, 8)
+        return sign * int(digits)
+    except ValueError:
+        return text
+
+
+def _to_float(text: str) -> float | str:
+    digits = text.replace("_", "").lower()
+    if digits.lstrip("+-") in (".inf", ".nan"):
+        return float(digits.replace(".", ""))
+    if ":" in digits:
+        sign, total = (-1.0 if digits.startswith("-") else 1.0), 0.0
+        for part in digits.lstrip("+-").split(":"):
+            total = total * 60 + float(part)
+        return sign * total
+    try:
+        return float(digits)
+    except ValueError:
+        return text
+
+
+def _int_misread(text: str, value: Any) -> tuple[str, str] | None:
+    if _PLAIN_INTEGER.fullmatch(text):
+        return None
+    if ":" in text:
+        why = f"YAML reads {text} as a base-60 number"
+    elif text.lstrip("+-").lower().startswith("0x"):
+        why = f"YAML reads {text} as a hexadecimal number"
+    elif text.lstrip("+-").lower().startswith("0b"):
+        why = f"YAML reads {text} as a binary number"
+    elif text.lstrip("+-").startswith("0"):
+        why = f"YAML reads {text} as an octal number"
+    else:
+        why = f"YAML reads {text} as a number"
+    return described(value), why
+
+
+def _float_misread(text: str, value: Any) -> tuple[str, str] | None:
+    if ":" in text:
+        return described(value), f"YAML reads {text} as a base-60 number"
+    return None  # only the field knows whether a number with a fraction was meant
+
+
+def _bool_misread(text: str, value: Any) -> tuple[str, str] | None:
+    return None if text in ("true", "false") else (described(value), f"YAML reads {text} as a boolean")
+
+
+def _date_misread(text: str, value: Any) -> tuple[str, str] | None:
+    return f"got {text} (date)", f"YAML reads {text} as a date"
+
+
+_CONSTRUCT: dict[str, Callable[[str], Any]] = {
+    "null": lambda text: None,
+    "bool": lambda text: text.lower() in ("true", "yes", "on"),
+    "int": _to_int,
+    "float": _to_float,
+}
+_MISREAD: dict[str, Callable[[str, Any], tuple[str, str] | None]] = {
+    "int": _int_misread,
+    "float": _float_misread,
+    "bool": _bool_misread,
+    "timestamp": _date_misread,
+}
