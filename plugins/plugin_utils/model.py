@@ -13,9 +13,7 @@ from collections.abc import Callable
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo, available_timezones
 
-from ansible_collections.holdfast.practice.plugins.plugin_utils.source import described, did_you_mean, nearest, show
-    show,
-)
+from ansible_collections.holdfast.practice.plugins.plugin_utils.source import did_you_mean, nearest, show
 from pydantic import (
     BaseModel,
     BeforeValidator,
