@@ -1,0 +1,563 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a restored backup has to show before it counts as proved: pure decisions, no file, no command, no clock.
+
+A proof looks at four levels. ``arrival``: the newest run, by arrival on the NAS, is ours, whole and recent enough.
+``structure``: every byte of the repository can be read. ``files``: the restored files are those of the oracle.
+``database``: the restored database answers as the live one did. A level that checked nothing has failed, and a level
+that could not be tried makes the proof inconclusive; neither is ever a pass.
+
+Nothing in a result names a file or holds a value of a row: counts, ids, table names, and at most the head of a hash.
+"""
+
+from __future__ import annotations
+
+import calendar
+import hashlib
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from ansible_collections.holdfast.practice.plugins.module_utils.agent_files import image_path
+
+PASS, FAIL, INCONCLUSIVE = "PASS", "FAIL", "INCONCLUSIVE"
+LEVELS = ("arrival", "structure", "files", "database")
+PARTS = ("database", "files", "oracle")
+
+# Clocks of practice machines differ by seconds when they keep time at all; minutes are worth a word.
+CLOCK_SLACK_S = 300
+# restic stamps a snapshot when it begins to read: a first backup over a slow link arrives hours later, not days.
+LONGEST_RUN_S = 48 * 3600
+# A file born or changed while restic was reading is newer than the oracle's point in time.
+BIRTH_SLACK_NS = 2_000_000_000
+
+
+class Reason(NamedTuple):
+    """Why a level is not a pass. ``verdict`` is FAIL (the backup is bad) or INCONCLUSIVE (it could not be judged)."""
+
+    code: str
+    message: str
+    verdict: str = FAIL
+
+    def public(self) -> dict[str, str]:
+        """As it stands in results and in evidence."""
+        return {"code": self.code, "message": self.message}
+
+
+class NothingMoreError(Exception):
+    """Nothing more can be learnt from this item; the reasons say why."""
+
+    def __init__(self, *reasons: Reason) -> None:
+        super().__init__("; ".join(reason.message for reason in reasons))
+        self.reasons = list(reasons)
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is to be proved. Times in seconds; ``username`` is the account, and so the folder, on the NAS."""
+
+    practice: str
+    item: str
+    job: str
+    host: str
+    username: str
+    rpo_s: float
+    rto_s: float
+    levels: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """One snapshot as restic lists it; ``time`` is what the client claims, in epoch seconds."""
+
+    id: str
+    time: float
+    host: str
+    tags: frozenset[str]
+
+    def tagged(self, name: str) -> str | None:
+        """Value of the tag ``name=value``, None without one."""
+        return next((tag[len(name) + 1 :] for tag in sorted(self.tags) if tag.startswith(name + "=")), None)
+
+
+@dataclass(frozen=True)
+class Run:
+    """The chosen run: its oracle snapshot and when that arrived on the NAS (epoch seconds)."""
+
+    oracle: Snapshot
+    arrived: float
+
+
+class Found(NamedTuple):
+    """What is known of one restored file."""
+
+    size: int
+    mode: str
+    mtime_ns: int
+    blake2b: str
+
+
+@dataclass(frozen=True)
+class FilesCompared:
+    """The outcome of a comparison; ``bad`` maps each path that is missing or differs to how."""
+
+    checked: int
+    bytes: int
+    reasons: list[Reason]
+    bad: dict[str, str]
+    volatile: int = 0
+    new: int = 0
+
+
+# --- verdicts --------------------------------------------------------------------------------------------------------
+
+
+def worst(verdicts: Iterable[str]) -> str:
+    """FAIL beats INCONCLUSIVE beats PASS; none at all is INCONCLUSIVE."""
+    found = set(verdicts)
+    if not found or found - {PASS, FAIL, INCONCLUSIVE}:
+        found.add(INCONCLUSIVE)
+    return FAIL if FAIL in found else INCONCLUSIVE if INCONCLUSIVE in found else PASS
+
+
+def level(checked: int, reasons: Sequence[Reason], **figures: Any) -> dict[str, Any]:
+    """Judge one level: the reasons decide, and without one there must have been something to check."""
+    held = list(reasons)
+    if not held and checked <= 0:
+        held.append(Reason("zero_checked", "nothing was there to check, so nothing is proved"))
+    verdict = worst([reason.verdict for reason in held] or [PASS])
+    return {"verdict": verdict, "checked": checked, "reasons": [reason.public() for reason in held], **figures}
+
+
+def merge_item(wanted: Wanted, parts: Sequence[Mapping[str, Any]], extra: Sequence[Reason] = ()) -> dict[str, Any]:
+    """Put the phases of one item together: {"verdict", "reasons", "levels", "figures", "notes", ...}.
+
+    A wanted level that no phase reported is INCONCLUSIVE. The recovery time is judged here, where all phases are known.
+    """
+    levels: dict[str, Any] = {}
+    merged: dict[str, Any] = {"snapshots": {}, "taken": None, "arrived": None}
+    figures: dict[str, Any] = {}
+    phases: dict[str, float] = {}
+    notes: list[dict[str, str]] = []
+    for part in parts:
+        levels.update(part.get("levels") or {})
+        for key in merged:
+            merged[key] = part.get(key) or merged[key]
+        given = dict(part.get("figures") or {})
+        phases.update(given.pop("phases", {}))
+        figures.update(given)
+        notes += part.get("notes") or []
+    reasons = list(extra)
+    for name in wanted.levels:
+        if name not in levels:
+            levels[name] = level(0, [Reason("not_run", f"the level {name} was not run", INCONCLUSIVE)])
+    figures["phases"] = {name: round(seconds, 3) for name, seconds in phases.items()}
+    restore_s = sum(phases.get(name, 0.0) for name in ("fetch_s", "restore_s", "engine_start_s", "first_query_s"))
+    figures["restore_s"] = round(restore_s, 3)
+    if restore_s > wanted.rto_s:
+        reasons.append(Reason("rto_exceeded", f"recovery took {spell(restore_s)}, promised are {spell(wanted.rto_s)}"))
+    ordered = {name: levels[name] for name in LEVELS if name in levels and name in wanted.levels}
+    public = [reason for name in ordered for reason in ordered[name]["reasons"]]
+    public += [reason.public() for reason in reasons]
+    return {
+        "item": wanted.item,
+        "job": wanted.job,
+        "host": wanted.host,
+        "verdict": worst([*(found["verdict"] for found in ordered.values()), *(reason.verdict for reason in reasons)]),
+        "reasons": unique(public),
+        "notes": unique(notes),
+        **merged,
+        "levels": ordered,
+        "figures": figures,
+    }
+
+
+def stopped(wanted: Wanted, reasons: Sequence[Reason], begun: Mapping[str, Any]) -> dict[str, Any]:
+    """Levels of a fetch that ended early: what was reached keeps its verdict, the others get the reasons."""
+    reached = dict(begun)
+    for name in wanted.levels:
+        if name not in reached and name != "structure":
+            reached[name] = level(0, reasons)
+    return reached
+
+
+def conclude(
+    practice: str,
+    items: Sequence[Wanted],
+    selected: Sequence[str],
+    fetched: Mapping[str, Mapping[str, Any]],
+    structures: Mapping[str, Mapping[str, Any]],
+    judged: Mapping[str, Mapping[str, Any]],
+    machine: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Make the body of a proof record from whatever the play got to: nothing that was asked for is left out.
+
+    selected: names of the items asked for (empty: all). fetched, judged: results by item; structures: by host.
+    machine: {"driver", "created": bool, "disposed": bool, "seconds": float}.
+    """
+    asked = [item for item in items if not selected or item.item in selected]
+    results, not_run = [], []
+    for item in items:
+        if item not in asked:
+            not_run.append({"item": item.item, "host": item.host, "why": "not asked for"})
+            continue
+        known = [part for part in (fetched.get(item.item), structures.get(item.host), judged.get(item.item)) if part]
+        if not fetched.get(item.item):
+            not_run.append({"item": item.item, "host": item.host, "why": "the run ended before it"})
+        results.append(merge_item(item, known))
+    reasons = []
+    if not asked:
+        reasons.append(Reason("zero_checked", "no item was asked for, so nothing is proved"))
+    if machine.get("created") and not machine.get("disposed"):
+        reasons.append(
+            Reason("machine_not_wiped", "the restore machine, with restored data on its disk, could not be removed")
+        )
+    verdict = worst([*(result["verdict"] for result in results), *(reason.verdict for reason in reasons)])
+    figures = [result["figures"] for result in results]
+    return {
+        "proof": "restore",
+        "practice": practice,
+        "verdict": verdict,
+        "scope": "all" if len(asked) == len(items) else "part",
+        "reasons": [reason.public() for reason in reasons],
+        "items": results,
+        "not_run": not_run,
+        "machine": dict(machine),
+        "figures": {
+            "age_s": _largest(figures, "age_s"),
+            "data_loss_s": _largest(figures, "data_loss_s"),
+            "restore_s": round(sum(figure.get("restore_s", 0.0) for figure in figures), 3),
+            "files": sum(figure.get("files", 0) for figure in figures),
+            "bytes": sum(figure.get("bytes", 0) for figure in figures),
+            "rows": sum(figure.get("rows", 0) for figure in figures),
+            "items": len(results),
+        },
+    }
+
+
+def describe(body: Mapping[str, Any]) -> list[str]:
+    """Say a proof in a few lines, for people at 7 a.m."""
+    lines = [f"{body['verdict']}: restore proof of practice {body['practice']}"]
+    for item in body["items"]:
+        figures = item["figures"]
+        counts = [f"{figures[name]} {name}" for name in ("files", "tables", "rows", "images") if figures.get(name)]
+        if "age_s" in figures:
+            counts.append(f"backup {spell(figures['age_s'])} old")
+            counts.append(f"at most {spell(figures['data_loss_s'])} lost")
+        if figures.get("restore_s"):
+            counts.append(f"restored in {spell(figures['restore_s'])}")
+        lines.append(
+            f"  {item['verdict']}: {item['item']} of {item['host']}" + (": " if counts else "") + ", ".join(counts)
+        )
+        lines += [f"    {reason['code']}: {reason['message']}" for reason in item["reasons"]]
+        lines += [f"    note: {note['message']}" for note in item["notes"]]
+    lines += [f"  {reason['code']}: {reason['message']}" for reason in body["reasons"]]
+    lines += [f"  not run: {row['item']} of {row['host']}: {row['why']}" for row in body["not_run"]]
+    return lines
+
+
+def spell(seconds: float) -> str:
+    """A length of time for people: 72h, 90min, 12.3s."""
+    if seconds >= 2 * 3600:
+        return f"{seconds / 3600:.1f}".rstrip("0").rstrip(".") + "h"
+    if seconds >= 120:
+        return f"{seconds / 60:.0f}min"
+    return f"{seconds:.1f}".rstrip("0").rstrip(".") + "s"
+
+
+def unique(rows: Iterable[Mapping[str, str]]) -> list[dict[str, str]]:
+    """Without repeats, in order."""
+    kept: list[dict[str, str]] = []
+    for row in rows:
+        if dict(row) not in kept:
+            kept.append(dict(row))
+    return kept
+
+
+def _largest(figures: Sequence[Mapping[str, Any]], name: str) -> float | None:
+    values = [figure[name] for figure in figures if figure.get(name) is not None]
+    return max(values) if values else None
+
+
+# --- arrival and identity --------------------------------------------------------------------------------------------
+
+
+def parse_time(text: str) -> float:
+    """Epoch seconds of an RFC 3339 time, as restic and the oracle write it; ValueError for anything else."""
+    match = re.fullmatch(r"(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)(\.\d+)?(Z|([+-])(\d\d):(\d\d))", text)
+    if not match:
+        raise ValueError(f"{text!r} is no RFC 3339 time")
+    whole = calendar.timegm((*(int(match.group(n)) for n in range(1, 7)), 0, 0, 0))
+    away = (int(match.group(10)) * 3600 + int(match.group(11)) * 60) if match.group(9) else 0
+    return whole + float(match.group(7) or 0) - (away if match.group(9) == "+" else -away)
+
+
+def parse_snapshots(rows: Sequence[Mapping[str, Any]]) -> list[Snapshot]:
+    """Read ``restic snapshots --json``."""
+    return [
+        Snapshot(
+            id=str(row["id"]),
+            time=parse_time(str(row["time"])),
+            host=str(row.get("hostname", "")),
+            tags=frozenset(str(tag) for tag in row.get("tags") or ()),
+        )
+        for row in rows
+    ]
+
+
+def choose(wanted: Wanted, snapshots: Sequence[Snapshot], arrivals: Mapping[str, float] | None) -> Run:
+    """Pick the newest run by arrival on the NAS, never by the client's own clock. Raises NothingMoreError when there is none."""
+    where = f"repository of {wanted.username}"
+    if not arrivals:
+        raise NothingMoreError(
+            Reason("arrivals_unknown", f"the NAS did not say what arrived in the {where}", INCONCLUSIVE)
+        )
+    ours = [
+        snapshot
+        for snapshot in snapshots
+        if {f"practice={wanted.practice}", f"job={wanted.job}", "part=oracle"} <= snapshot.tags
+    ]
+    if not ours:
+        raise NothingMoreError(Reason("no_run", f"the {where} holds no finished run of job {wanted.job}"))
+    known = [Run(snapshot, float(arrivals[snapshot.id])) for snapshot in ours if snapshot.id in arrivals]
+    if not known:
+        message = f"no run of job {wanted.job} in the {where} has an arrival time"
+        raise NothingMoreError(Reason("arrivals_unknown", message, INCONCLUSIVE))
+    return max(known, key=lambda run: (run.arrived, run.oracle.id))
+
+
+def foreign(
+    wanted: Wanted, snapshots: Sequence[Snapshot], arrivals: Mapping[str, float]
+) -> tuple[list[Reason], list[Reason]]:
+    """Look for what does not belong in this host's repository: (reasons to fail, notes for people)."""
+    strangers = [
+        snapshot.id[:8]
+        for snapshot in snapshots
+        if snapshot.host != wanted.host or snapshot.tagged("practice") not in (None, wanted.practice)
+    ]
+    future = [
+        snapshot.id[:8]
+        for snapshot in snapshots
+        if snapshot.id in arrivals and snapshot.time > arrivals[snapshot.id] + CLOCK_SLACK_S
+    ]
+    reasons, notes = [], []
+    if strangers:
+        reasons.append(
+            Reason(
+                "foreign_snapshots",
+                f"{len(strangers)} snapshots of another host or practice are in the repository of {wanted.host} "
+                f"({_few(strangers)}): wrong repository address on some host, or somebody has its password",
+            )
+        )
+    if future:
+        notes.append(
+            Reason("future_snapshot", f"{len(future)} snapshots claim a time after their arrival ({_few(future)})")
+        )
+    return reasons, notes
+
+
+def check_unreadable(run: Run, snapshots: Sequence[Snapshot], arrivals: Mapping[str, float]) -> list[Reason]:
+    """A snapshot that arrived and that restic does not list is damaged; one newer than the run may be a newer run.
+
+    (restic only warns of such a snapshot and ends with 0. Older ones are for the structure level to find.)
+    """
+    listed = {snapshot.id for snapshot in snapshots}
+    lost = sorted(name for name, at in arrivals.items() if name not in listed and at >= run.arrived)
+    if not lost:
+        return []
+    message = f"{len(lost)} snapshots newer than this run are on the NAS but cannot be read ({_few(lost)})"
+    return [Reason("snapshot_unreadable", message)]
+
+
+def check_known(known: Sequence[str], snapshots: Sequence[Snapshot]) -> list[Reason]:
+    """The snapshots that earlier evidence names must still be there: an older one is never taken silently."""
+    gone = sorted(set(known) - {snapshot.id for snapshot in snapshots})
+    if not gone:
+        return []
+    message = f"{len(gone)} snapshots that the evidence ledger names are gone from the repository ({_few(gone)})"
+    return [Reason("known_snapshot_missing", message)]
+
+
+def check_identity(
+    wanted: Wanted,
+    run: Run,
+    oracle: Mapping[str, Any],
+    repository_id: str,
+    snapshots: Sequence[Snapshot],
+    arrivals: Mapping[str, float],
+) -> list[Reason]:
+    """Is this run what its oracle says, and is the oracle ours? Names every difference."""
+    reasons = []
+    for what, want, have in (
+        ("practice", wanted.practice, oracle.get("practice")),
+        ("host", wanted.host, oracle.get("host")),
+        ("job", wanted.job, oracle.get("job")),
+        ("item", wanted.item, oracle.get("item")),
+        ("repository", repository_id, (oracle.get("identity") or {}).get("repository_id")),
+    ):
+        if want != have:
+            shown = [str(value)[:16] if what == "repository" else str(value) for value in (want, have)]
+            reasons.append(Reason(f"wrong_{what}", f"the oracle is of {what} {shown[1]}, expected {shown[0]}"))
+    by_id = {snapshot.id: snapshot for snapshot in snapshots}
+    named = {part: oracle["snapshots"].get(part) for part in ("database", "files") if oracle["snapshots"].get(part)}
+    for part, given in [*named.items(), ("oracle", run.oracle.id)]:
+        snapshot = by_id.get(given)
+        if snapshot is None:
+            reasons.append(Reason("snapshot_missing", f"the {part} snapshot {given[:8]} of the run is not there"))
+            continue
+        if snapshot.host != wanted.host:
+            reasons.append(
+                Reason(
+                    "wrong_host", f"the {part} snapshot {given[:8]} is of host {snapshot.host}, expected {wanted.host}"
+                )
+            )
+        tags = {"practice": wanted.practice, "job": wanted.job, "run": oracle.get("run"), "part": part}
+        wrong = sorted(name for name, value in tags.items() if f"{name}={value}" not in snapshot.tags)
+        if wrong:
+            reasons.append(
+                Reason("wrong_tags", f"the {part} snapshot {given[:8]} differs from its oracle in {', '.join(wrong)}")
+            )
+        reasons += _check_times(part, snapshot, arrivals.get(given), run)
+    return reasons
+
+
+def _check_times(part: str, snapshot: Snapshot, arrived: float | None, run: Run) -> list[Reason]:
+    name = f"the {part} snapshot {snapshot.id[:8]}"
+    if arrived is None:
+        return [Reason("arrivals_unknown", f"the NAS did not say when {name} arrived", INCONCLUSIVE)]
+    if snapshot.time > arrived + CLOCK_SLACK_S:
+        ahead = spell(snapshot.time - arrived)
+        return [Reason("time_implausible", f"{name} claims to be taken {ahead} after it arrived on the NAS")]
+    if snapshot.time < arrived - LONGEST_RUN_S:
+        behind = spell(arrived - snapshot.time)
+        return [Reason("time_implausible", f"{name} claims to be taken {behind} before it arrived on the NAS")]
+    if arrived > run.arrived + CLOCK_SLACK_S:
+        return [Reason("time_implausible", f"{name} arrived after the oracle that names it")]
+    return []
+
+
+def judge_arrival(
+    wanted: Wanted, run: Run, taken: float, now: float, reasons: Sequence[Reason]
+) -> tuple[dict[str, Any], dict[str, float]]:
+    """Judge the arrival level. Returns it and {"age_s", "data_loss_s"}.
+
+    age_s: since the run arrived. data_loss_s: what would be lost if the host died now, since the data were seen; the
+    earlier of the client's and the NAS's clock counts, so that neither can make a backup younger than it is.
+    """
+    held = list(reasons)
+    age_s = now - run.arrived
+    loss_s = now - min(taken, run.arrived)
+    if age_s < -CLOCK_SLACK_S:
+        held.append(
+            Reason(
+                "clock_skew",
+                f"the run arrived {spell(-age_s)} from now: the clocks of the NAS and of this machine differ",
+                INCONCLUSIVE,
+            )
+        )
+    if loss_s > wanted.rpo_s:
+        held.append(Reason("rpo_exceeded", f"RPO exceeded: {spell(loss_s)} > {spell(wanted.rpo_s)}"))
+    figures = {"age_s": round(max(age_s, 0.0), 3), "data_loss_s": round(max(loss_s, 0.0), 3)}
+    return level(1, held, rpo_s=wanted.rpo_s), figures
+
+
+# --- files -----------------------------------------------------------------------------------------------------------
+
+
+def compare_files(
+    manifest: Sequence[Mapping[str, Any]],
+    found: Mapping[str, Found],
+    must_have: Sequence[str] = (),
+    taken_ns: int = 0,
+    dropped: int = 0,
+) -> FilesCompared:
+    """Compare the restored files with the manifest.
+
+    A volatile file (it changed while it was being read) only has to be there. A file that the manifest does not know
+    is a fault unless it was born during the run (mtime after ``taken_ns``) or belongs to the ``dropped`` ones, which
+    restic may have read before they were deleted.
+    """
+    ways: dict[str, list[str]] = {}
+    bad: dict[str, str] = {}
+    total = volatile = 0
+    for entry in manifest:
+        path = entry["path"]
+        have = found.get(path)
+        if have is None:
+            how = "missing"
+        elif entry.get("volatile"):
+            volatile += 1
+            continue
+        elif (have.size, have.blake2b) != (entry["size"], entry["blake2b"]):
+            how = "changed"
+        elif have.mode != entry["mode"]:
+            how = "mode"
+        elif have.mtime_ns != entry["mtime_ns"]:
+            how = "mtime"
+        else:
+            total += have.size
+            continue
+        ways.setdefault(how, []).append(path)
+        bad[path] = how
+    listed = {entry["path"] for entry in manifest}
+    extra = sorted(set(found) - listed)
+    born = [path for path in extra if found[path].mtime_ns >= taken_ns - BIRTH_SLACK_NS]
+    surplus = sorted(set(extra) - set(born))
+    if len(surplus) > dropped:
+        ways["extra"] = surplus
+    reasons = [_file_reason(how, ways[how], len(manifest), len(found)) for how in _WAYS if how in ways]
+    if len(listed) != len(manifest):
+        reasons.append(Reason("manifest_damaged", "the manifest names files more than once"))
+    for root in must_have:
+        below = root.rstrip("/") + "/"
+        if not any(path == root or path.startswith(below) for path in found):
+            reasons.append(
+                Reason("must_have_missing", f"a folder that must not be empty has no file ({name_hash(root)})")
+            )
+    return FilesCompared(len(manifest), total, reasons, bad, volatile, len(born))
+
+
+_WAYS = {
+    "missing": "are missing",
+    "changed": "have other content than at backup time",
+    "mode": "have other permissions",
+    "mtime": "have another modification time",
+    "extra": "are there that the manifest does not know",
+}
+
+
+def _file_reason(how: str, paths: Sequence[str], expected: int, restored: int) -> Reason:
+    hashes = _few([name_hash(path) for path in sorted(paths)])
+    message = f"manifest has {expected} files, restored {restored}: {len(paths)} {_WAYS[how]} (name hashes {hashes})"
+    return Reason(f"files_{how}", message)
+
+
+def name_hash(path: str) -> str:
+    """The head of the hash of a name: enough to find the file again for who has the manifest, no name for others."""
+    return hashlib.blake2b(path.encode("utf-8", "surrogateescape"), digest_size=32).hexdigest()[:12]
+
+
+def check_images(
+    names: Sequence[str], root: str, manifest: Sequence[Mapping[str, Any]], bad: Mapping[str, str]
+) -> list[Reason]:
+    """Every image that the restored database names must be in the manifest and restored as it was."""
+    listed = {entry["path"] for entry in manifest}
+    paths = [image_path(root, name) for name in names]
+    missing = [path for path in paths if path not in listed or bad.get(path) == "missing"]
+    damaged = [path for path in paths if bad.get(path, "missing") != "missing"]
+    reasons = []
+    for code, found, text in (
+        ("images_missing", missing, "are not in the backup"),
+        ("images_damaged", damaged, "differ from what was saved"),
+    ):
+        if found:
+            hashes = _few([name_hash(path) for path in sorted(found)])
+            reasons.append(
+                Reason(code, f"the database names {len(paths)} images, {len(found)} {text} (name hashes {hashes})")
+            )
+    return reasons
+
+
+def _few(names: Sequence[str], most: int = 5) -> str:
+    short = [name[:12] for name in names[:most]]
+    return ", ".join(short) + (f" and {len(names) - most} more" if len(names) > most else "")

@@ -1,0 +1,544 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Do a restore verification on the carrier of a restore machine: restic, files and PostgreSQL, each behind one door.
+
+Layout, with FOLDER being the machine's folder and FOLDER/root its disk (see nspawn.py):
+
+    root/srv/holdfast-restore/ITEM/files      the restored files
+    root/srv/holdfast-restore/ITEM/database   the restored dump, as restic lays it out
+    FOLDER/proof/ITEM.json                    oracle and outcome of the file comparison, from fetch to judge (0600)
+
+All of it is wiped with the machine. restic runs chrooted in the machine's disk before the machine starts, so that the
+credentials are in the environment of that process only and the machine never sees them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import pwd
+import re
+import signal
+import stat
+import subprocess
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Callable
+
+from ansible_collections.holdfast.practice.plugins.module_utils import agent_files, postgresql_oracle
+from ansible_collections.holdfast.practice.plugins.module_utils.verify import (
+    INCONCLUSIVE,
+    PASS,
+    Found,
+    NothingMoreError,
+    Reason,
+    Run,
+    Wanted,
+    check_identity,
+    check_images,
+    check_known,
+    check_unreadable,
+    choose,
+    compare_files,
+    foreign,
+    judge_arrival,
+    level,
+    parse_snapshots,
+    parse_time,
+    stopped,
+    worst,
+)
+from ansible_collections.holdfast.practice.plugins.module_utils.verify_restic import Done, classify, read_check
+
+PLACE = "/srv/holdfast-restore"
+# A first answer takes a second; restic by itself tries for a quarter of an hour to reach a NAS that is off.
+PROBE_S = 30
+# What PostgreSQL makes of a dump (uncompressed): heap, indexes and write-ahead log beside the dump itself.
+LOADED_PER_DUMP = 3
+SPACE_TO_SPARE = 256 << 20
+ENGINE_START_S = 90
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+Runner = Callable[[Sequence[str], Mapping[str, str], float, bytes], Done]
+
+
+def run(argv: Sequence[str], env: Mapping[str, str], timeout: float, stdin: bytes = b"") -> Done:
+    """Run a command in a session of its own; at the timeout ask it to end (restic then says why), then kill it."""
+    began = time.monotonic()
+    with tempfile.TemporaryFile() as said:
+        try:
+            child = subprocess.Popen(
+                list(argv),
+                env=dict(env),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=said,
+                start_new_session=True,
+            )
+        except OSError as error:
+            return Done(127, b"", f"{argv[0]}: {error.strerror}", 0.0)
+        timed_out = False
+        try:
+            out, _none = child.communicate(stdin, timeout=timeout)
+        except subprocess.TimeoutExpired:
+            timed_out = True
+            out = _end(child)
+        except BaseException:
+            _end(child)
+            raise
+        said.seek(0)
+        err = said.read().decode("utf-8", "replace")
+    return Done(child.returncode, out, err, time.monotonic() - began, timed_out)
+
+
+def _end(child: subprocess.Popen[bytes]) -> bytes:
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(child.pid, number)
+        try:
+            return child.communicate(timeout=10)[0]
+        except subprocess.TimeoutExpired:
+            continue
+    return b""
+
+
+class MachineRestic:
+    """restic of the machine's image, chrooted in its disk, with one repository."""
+
+    def __init__(
+        self,
+        root: str,
+        repository: Mapping[str, str],
+        repository_password: str,
+        rest_password: str,
+        timeout: float,
+        runner: Runner = run,
+    ) -> None:
+        self._root = root
+        self._timeout = timeout
+        self._run = runner
+        place = Path(root + PLACE)
+        place.mkdir(mode=0o755, parents=True, exist_ok=True)
+        certificate = place / f"{repository['username']}.pem"
+        certificate.write_text(repository.get("certificate") or "", encoding="ascii")
+        self._argv = ["chroot", root, "restic", "--no-cache", "--no-lock"]
+        if repository.get("certificate"):
+            self._argv += ["--cacert", f"{PLACE}/{certificate.name}"]
+        self._env = {
+            "PATH": _PATH,
+            "HOME": "/root",
+            "LANG": "C.UTF-8",
+            "RESTIC_REPOSITORY": repository["url"],
+            "RESTIC_PASSWORD": repository_password,
+            "RESTIC_REST_USERNAME": repository["username"],
+            "RESTIC_REST_PASSWORD": rest_password,
+            "RESTIC_PROGRESS_FPS": "0.016",
+        }
+
+    def call(self, *arguments: str, timeout: float | None = None) -> Done:
+        """Run restic and return how it ended."""
+        return self._run([*self._argv, *arguments], self._env, timeout or self._timeout, b"")
+
+    def ask(self, what: str, *arguments: str, timeout: float | None = None) -> bytes:
+        """Run restic and return what it printed; raises NothingMoreError, with the reasons, when it did not end well."""
+        done = self.call(*arguments, timeout=timeout)
+        reasons = classify(done, what)
+        if reasons:
+            raise NothingMoreError(*reasons)
+        return done.out
+
+    def ask_json(self, what: str, *arguments: str, timeout: float | None = None) -> Any:
+        """Like ask, for one JSON document."""
+        out = self.ask(what, *arguments, "--json", timeout=timeout)
+        try:
+            return json.loads(out)
+        except ValueError:
+            raise NothingMoreError(Reason("restic_failed", f"{what}: restic printed no JSON")) from None
+
+    def repository_id(self) -> str:
+        """Open the repository; the first call, so it does not wait long for a NAS that is off."""
+        return str(self.ask_json("opening the repository", "cat", "config", timeout=PROBE_S)["id"])
+
+
+# --- structure -------------------------------------------------------------------------------------------------------
+
+
+def structure(restic: MachineRestic) -> dict[str, Any]:
+    """Read every byte of the repository: the part result {"levels", "figures"}."""
+    try:
+        restic.repository_id()
+        packs = len(restic.ask("counting packs", "list", "packs").split())
+    except NothingMoreError as stop:
+        return {"levels": {"structure": level(0, stop.reasons)}, "figures": {}}
+    done = restic.call("check", "--read-data", "--json")
+    found = read_check(done)
+    return {
+        "levels": {
+            "structure": level(
+                packs,
+                found.reasons,
+                errors=found.errors,
+                broken_packs=found.broken_packs,
+                seconds=round(done.seconds, 3),
+            )
+        },
+        "figures": {},
+    }
+
+
+# --- fetch -----------------------------------------------------------------------------------------------------------
+
+
+class Fetch:
+    """Choose a run, restore it into the machine's disk, compare its files."""
+
+    def __init__(
+        self,
+        wanted: Wanted,
+        folder: str,
+        restic: MachineRestic,
+        arrivals: Mapping[str, float] | None,
+        known: Sequence[str],
+        now: float,
+    ) -> None:
+        self._wanted = wanted
+        self._root = folder + "/root"
+        self._state = Path(folder) / "proof" / f"{wanted.item}.json"
+        self._restic = restic
+        self._arrivals = arrivals
+        self._known = known
+        self._now = now
+        self._levels: dict[str, Any] = {}
+        self._figures: dict[str, Any] = {"phases": {}}
+        self._result: dict[str, Any] = {"snapshots": {}, "taken": None, "arrived": None, "notes": []}
+
+    def do(self) -> dict[str, Any]:
+        """Return the part result {"verdict", "levels", "figures", "snapshots", "taken", "arrived", "notes"}."""
+        try:
+            oracle = self._find()
+            self._restore(oracle)
+            self._keep(oracle, self._compare(oracle))
+        except NothingMoreError as stop:
+            self._levels = stopped(self._wanted, stop.reasons, self._levels)
+        verdict = worst([found["verdict"] for found in self._levels.values()] or [PASS])
+        return {**self._result, "verdict": verdict, "levels": self._levels, "figures": self._figures}
+
+    def _find(self) -> dict[str, Any]:
+        began = time.monotonic()
+        repository_id = self._restic.repository_id()
+        snapshots = parse_snapshots(self._restic.ask_json("listing snapshots", "snapshots"))
+        run = choose(self._wanted, snapshots, self._arrivals)
+        arrivals = self._arrivals or {}
+        self._result["arrived"] = _utc(run.arrived)
+        self._result["snapshots"] = {"oracle": run.oracle.id}
+        oracle = self._read_oracle(run)
+        taken = parse_time(oracle["taken"])
+        self._result["taken"] = oracle["taken"]
+        self._result["snapshots"].update({part: each for part, each in oracle["snapshots"].items() if each})
+        failing, notes = foreign(self._wanted, snapshots, arrivals)
+        reasons = check_identity(self._wanted, run, oracle, repository_id, snapshots, arrivals)
+        reasons += check_unreadable(run, snapshots, arrivals) + check_known(self._known, snapshots) + failing
+        self._result["notes"] = [note.public() for note in notes]
+        self._levels["arrival"], figures = judge_arrival(self._wanted, run, taken, self._now, reasons)
+        self._figures.update(figures)
+        self._figures["phases"]["fetch_s"] = time.monotonic() - began
+        fatal = [reason for reason in reasons if reason.code.startswith("wrong_") or reason.code == "snapshot_missing"]
+        if fatal:
+            # What is not ours is not restored: the other levels have nothing to say about it.
+            raise NothingMoreError(*fatal)
+        return oracle
+
+    def _read_oracle(self, run: Run) -> dict[str, Any]:
+        path = f"/holdfast/{self._wanted.job}/oracle.json"
+        out = self._restic.ask("reading the oracle", "dump", run.oracle.id, path)
+        try:
+            oracle = json.loads(out)
+            _check_shape(oracle)
+        except (ValueError, KeyError, TypeError, AttributeError):
+            text = f"the oracle {run.oracle.id[:8]} is not one this version understands"
+            raise NothingMoreError(Reason("oracle_unreadable", text)) from None
+        found: dict[str, Any] = oracle
+        return found
+
+    def _restore(self, oracle: Mapping[str, Any]) -> None:
+        parts = {part: oracle["snapshots"].get(part) for part in ("files", "database") if oracle["snapshots"].get(part)}
+        self._check_space(parts)
+        began = time.monotonic()
+        for part, snapshot in parts.items():
+            target = f"{PLACE}/{self._wanted.item}/{part}"
+            done = self._restic.call("restore", snapshot, "--target", target, "--json")
+            reasons = classify(done, f"restoring the {part}")
+            if reasons and worst(reason.verdict for reason in reasons) == INCONCLUSIVE:
+                raise NothingMoreError(*reasons)
+            if reasons:
+                # the other part, and what came back of this one, still have something to say
+                self._levels[part] = level(0, reasons)
+        self._figures["phases"]["restore_s"] = time.monotonic() - began
+
+    def _check_space(self, parts: Mapping[str, str]) -> None:
+        need = SPACE_TO_SPARE
+        for part, snapshot in parts.items():
+            stats = self._restic.ask_json("measuring the restore", "stats", "--mode", "restore-size", snapshot)
+            need += int(stats["total_size"]) * (1 if part == "files" else 1 + LOADED_PER_DUMP)
+        facts = os.statvfs(self._root)
+        free = facts.f_bavail * facts.f_frsize
+        if free < need:
+            text = f"the restore needs {need} bytes, the restore machine's disk has {free} free"
+            raise NothingMoreError(Reason("not_enough_space", text, INCONCLUSIVE))
+
+    def _compare(self, oracle: Mapping[str, Any]) -> dict[str, str]:
+        files = oracle["files"]
+        if files is None:
+            if "files" in self._wanted.levels:
+                reason = Reason("no_files", "the oracle tells of no files, so none can be compared")
+                self._levels["files"] = level(0, [reason])
+            return {}
+        compared = compare_files(
+            files["manifest"],
+            scan(f"{self._root}{PLACE}/{self._wanted.item}/files"),
+            files.get("must_have") or (),
+            int(parse_time(oracle["taken"]) * 1e9),
+            int(files.get("dropped") or 0),
+        )
+        reasons = list(compared.reasons)
+        if len(files["manifest"]) != files["count"]:
+            reasons.append(
+                Reason("manifest_damaged", f"the oracle counts {files['count']} files, its manifest is not it")
+            )
+        judged = level(compared.checked, reasons, volatile=compared.volatile, born=compared.new)
+        before = self._levels.get("files")
+        if before:
+            judged["reasons"] = before["reasons"] + judged["reasons"]
+            judged["verdict"] = worst([before["verdict"], judged["verdict"]])
+        self._levels["files"] = judged
+        self._figures.update({"files": compared.checked, "bytes": compared.bytes})
+        return compared.bad
+
+    def _keep(self, oracle: Mapping[str, Any], bad: Mapping[str, str]) -> None:
+        """Hand over to judge: beside the machine's disk, out of reach of what runs in the machine."""
+        self._state.parent.mkdir(mode=0o700, exist_ok=True)
+        handle = os.open(self._state, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(handle, "w", encoding="ascii") as stream:
+            json.dump({"oracle": oracle, "bad": bad}, stream)
+        if oracle["database"] and "database" not in self._levels:
+            self._hand_dump_over(oracle["database"]["dump_path"])
+
+    def _hand_dump_over(self, dump_path: str) -> None:
+        """Let the machine's postgres user read the dump. Nothing a snapshot holds is followed out of its folder."""
+        base = f"{PLACE}/{self._wanted.item}"
+        steps = [step for step in dump_path.split("/") if step]
+        here = f"{self._root}{base}/database"
+        for number, step in enumerate(steps, start=1):
+            here = f"{here}/{step}"
+            try:
+                facts = os.lstat(here)
+            except FileNotFoundError:
+                facts = None
+            wanted_kind = stat.S_ISREG if number == len(steps) else stat.S_ISDIR
+            if facts is None or step == ".." or not wanted_kind(facts.st_mode):
+                raise NothingMoreError(Reason("dump_missing", "the database snapshot does not hold the dump it should"))
+        if os.lstat(here).st_size == 0:
+            raise NothingMoreError(Reason("dump_empty", "the dump is empty (0 bytes)"))
+        self._figures["dump_bytes"] = os.lstat(here).st_size
+        owner = next((line for line in _passwd(self._root) if line.pw_name == "postgres"), None)
+        os.rename(here, f"{self._root}{base}.dump")  # noqa: PTH104
+        if owner is not None:
+            os.chown(f"{self._root}{base}.dump", owner.pw_uid, owner.pw_gid)
+
+
+def _check_shape(oracle: Mapping[str, Any]) -> None:
+    """Raise when an oracle lacks what is read later on."""
+    if oracle["schema"] != 1:
+        raise ValueError("unknown schema")
+    parse_time(oracle["taken"])
+    oracle["snapshots"].get("database")
+    oracle["identity"].get("repository_id")
+    files, database = oracle["files"], oracle["database"]
+    if files is not None:
+        for entry in files["manifest"]:
+            if not isinstance(entry["path"], str) or not isinstance(entry["mtime_ns"], int):
+                raise TypeError("manifest")
+            (entry["size"], entry["mode"], entry["blake2b"])
+        int(files["count"])
+    if database is not None:
+        dict(database["tables"])
+        dict(database["probes"])
+        str(database["dump_path"])
+
+
+def _passwd(root: str) -> list[pwd.struct_passwd]:
+    """The machine's accounts, from its own disk."""
+    rows = (line.split(":") for line in Path(root + "/etc/passwd").read_text(encoding="utf-8").splitlines())
+    return [pwd.struct_passwd((r[0], r[1], int(r[2]), int(r[3]), *r[4:7])) for r in rows if len(r) == 7]
+
+
+def _utc(at: float) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at))
+
+
+def scan(tree: str) -> dict[str, Found]:
+    """Hash every regular file below a restored tree; keys are the paths on the host that was backed up."""
+    if not os.path.isdir(tree):  # noqa: PTH112 - names are any bytes
+        return {}
+    listed = list(agent_files.walk(tree, (), _raise))
+    with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
+        digests = pool.map(agent_files.hash_file, [path for path, _facts in listed])
+        return {
+            path[len(tree) :]: Found(facts.st_size, f"{stat.S_IMODE(facts.st_mode):04o}", facts.st_mtime_ns, digest)
+            for (path, facts), digest in zip(listed, digests)
+        }
+
+
+def _raise(error: OSError) -> None:
+    raise error
+
+
+# --- judge -----------------------------------------------------------------------------------------------------------
+
+
+class QueryError(Exception):
+    """psql refused; the text is PostgreSQL's code, never a value."""
+
+
+class MachinePostgres:
+    """PostgreSQL in the started machine, asked as its postgres user from outside."""
+
+    def __init__(self, leader: int, timeout: float, runner: Runner = run) -> None:
+        self._argv = ["nsenter", "--target", str(leader), "--all", "--", "runuser", "-u", "postgres", "--"]
+        self._timeout = timeout
+        self._run = runner
+
+    def call(self, *argv: str, stdin: bytes = b"", timeout: float | None = None) -> Done:
+        """Run a program in the machine as postgres."""
+        env = {"PATH": _PATH, "LANG": "C.UTF-8", "HOME": "/"}
+        return self._run([*self._argv, *argv], env, timeout or self._timeout, stdin)
+
+    def wait(self, seconds: float) -> bool:
+        """Wait until the engine takes connections."""
+        end = time.monotonic() + seconds
+        while self.call("psql", "-X", "-q", "-c", "select 1", timeout=10).rc != 0:
+            if time.monotonic() > end:
+                return False
+            time.sleep(0.2)
+        return True
+
+    def query(self, database: str, sql: str) -> str:
+        """Run SQL in one session; for postgresql_oracle.read_database."""
+        script = ["psql", "-X", "-q", "-A", "-t", "-w", "-v", "ON_ERROR_STOP=1", "-v", "VERBOSITY=sqlstate"]
+        done = self.call(*script, "-d", database, "-c", sql)
+        if done.rc != 0 or done.timed_out:
+            state = re.search(r"ERROR:\s+([0-9A-Z]{5})", done.err)
+            raise QueryError("no end in time" if done.timed_out else state.group(1) if state else f"psql {done.rc}")
+        return done.out.decode("utf-8", "surrogateescape")
+
+
+def judge(
+    wanted: Wanted,
+    folder: str,
+    postgres: MachinePostgres,
+    questions: Mapping[str, Any],
+    started_s: float,
+) -> dict[str, Any]:
+    """Load the dump into the started machine and compare: the part result for the level ``database``.
+
+    questions: {"probes": {name: SELECT}, "images": {"query", "root"} or None}, from the practice document.
+    started_s: how long the machine took to start.
+    """
+    phases: dict[str, float] = {}
+    figures: dict[str, Any] = {"phases": phases}
+    state = Path(folder) / "proof" / f"{wanted.item}.json"
+    dump = f"{PLACE}/{wanted.item}.dump"
+    if not state.exists() or not os.path.lexists(f"{folder}/root{dump}"):
+        # fetch has said why there is nothing; a second voice here would hide that
+        return {"levels": {}, "figures": {}}
+    kept = json.loads(state.read_text(encoding="ascii"))
+    oracle = kept["oracle"]["database"]
+    began = time.monotonic()
+    if not postgres.wait(ENGINE_START_S):
+        reason = Reason("engine_not_started", "PostgreSQL did not start in the restore machine", INCONCLUSIVE)
+        return {"levels": {"database": level(0, [reason])}, "figures": figures}
+    phases["engine_start_s"] = started_s + time.monotonic() - began
+    began = time.monotonic()
+    database = f"restored_{wanted.item}"
+    reasons = _load(postgres, database, dump)
+    try:
+        restored = _ask(postgres, database, oracle, questions)
+    except (QueryError, postgresql_oracle.OracleError) as error:
+        reasons.append(Reason("query_failed", f"the restored database does not answer ({error})"))
+        return {"levels": {"database": level(0, reasons)}, "figures": figures}
+    phases["first_query_s"] = time.monotonic() - began
+    reasons += [Reason(each.code, each.message) for each in postgresql_oracle.compare(oracle, restored)]
+    images = restored["images"]
+    if images:
+        files = kept["oracle"]["files"]
+        reasons += check_images(images["names"], images["root"], files["manifest"] if files else (), kept["bad"])
+    amcheck, amcheck_reasons = _amcheck(postgres, database)
+    reasons += amcheck_reasons
+    tables = len(oracle["tables"])
+    figures.update(
+        {"tables": tables, "rows": sum(restored["tables"].values()), "images": len(images["names"]) if images else 0}
+    )
+    judged = level(tables, reasons, probes=len(restored["probes"]), images=figures["images"], amcheck=amcheck)
+    return {"levels": {"database": judged}, "figures": figures}
+
+
+def _load(postgres: MachinePostgres, database: str, dump: str) -> list[Reason]:
+    made = postgres.call("createdb", "--template=template0", "--encoding=UTF8", database)
+    if made.rc != 0:
+        return [Reason("engine_failed", f"createdb ended with {made.rc} in the restore machine", INCONCLUSIVE)]
+    # Owners and grants name roles of the live cluster, which a dump does not carry.
+    done = postgres.call("pg_restore", "--no-owner", "--no-privileges", "--jobs=2", f"--dbname={database}", dump)
+    return load_reasons(done)
+
+
+def load_reasons(done: Done) -> list[Reason]:
+    """Say what pg_restore's end means; its messages may quote rows, so only counts and table names are taken."""
+    if done.rc == 0 and not done.timed_out:
+        return []
+    if done.timed_out:
+        return [Reason("timeout", f"loading the dump: no end after {done.seconds:.0f} s", INCONCLUSIVE)]
+    if "No space left on device" in done.err:
+        return [Reason("not_enough_space", "loading the dump: the restore machine's disk is full", INCONCLUSIVE)]
+    if re.search(r"end of file|does not appear to be a valid archive|unexpected block|file is too short", done.err):
+        return [Reason("dump_truncated", "the dump ends before its end or is no dump of PostgreSQL")]
+    count = len(re.findall(r"^pg_restore: error:", done.err, re.MULTILINE))
+    tables = sorted(set(re.findall(r"TOC entry \d+; \d+ \d+ (?:TABLE DATA|TABLE) (\S+)", done.err)))
+    where = f" (tables {', '.join(tables[:5])})" if tables else ""
+    return [Reason("load_failed", f"pg_restore ended with {done.rc} and {count} errors{where}")]
+
+
+def _ask(
+    postgres: MachinePostgres, database: str, oracle: Mapping[str, Any], questions: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Describe the restored database with the questions that the oracle has answers to."""
+    probes = {name: sql for name, sql in (questions.get("probes") or {}).items() if name in oracle["probes"]}
+    images = questions.get("images") if oracle.get("images") else None
+    failed: list[tuple[str, Exception]] = []
+    return postgresql_oracle.read_database(
+        lambda sql: postgres.query(database, sql),
+        str(oracle["name"]),
+        probes,
+        images,
+        oracle.get("search_path"),
+        # a question that fails here and did not at backup time shows as a difference below
+        on_error=lambda what, error: failed.append((what, error)),
+    )
+
+
+def _amcheck(postgres: MachinePostgres, database: str) -> tuple[str, list[Reason]]:
+    """Check heap and indexes: ("done" or "not available", reasons)."""
+    # psql's wrapper knows the version's own folder; pg_amcheck has no wrapper in Debian
+    found = postgres.call("sh", "-c", "command -v pg_amcheck || ls /usr/lib/postgresql/*/bin/pg_amcheck | tail -n 1")
+    program = found.out.decode("utf-8", "replace").strip()
+    if found.rc != 0 or not program:
+        return "not available", []
+    done = postgres.call(program, "--install-missing", "--heapallindexed", f"--database={database}")
+    if done.rc == 0 and not done.timed_out:
+        return "done", []
+    if done.timed_out:
+        return "failed", [Reason("timeout", f"pg_amcheck: no end after {done.seconds:.0f} s", INCONCLUSIVE)]
+    hits = len(re.findall(rb"^(?:heap|btree)", done.out, re.MULTILINE))
+    return "failed", [Reason("engine_damage", f"pg_amcheck ended with {done.rc} and names {hits} damaged relations")]

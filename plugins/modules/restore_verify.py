@@ -1,0 +1,417 @@
+#!/usr/bin/python
+# SPDX-License-Identifier: Apache-2.0
+"""Restore one item's newest run into a disposable machine and judge it, phase by phase."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: restore_verify
+short_description: Restore the newest backup into a disposable machine and judge it
+version_added: "0.1.0"
+description:
+  - Proves a backup by restoring it, starting what needs starting, and comparing with what the agent saw at backup time
+    (the oracle), never with the live system, which has moved on.
+  - Works in phases, because the machine has to start between them. V(structure), once for each repository, reads every byte
+    of it. V(fetch), once for each item and before the machine starts, chooses the newest run by its arrival on the NAS,
+    restores it into the machine's disk and compares the files. V(judge), once for each item after the machine has started,
+    loads the dump and compares the database. V(conclude) puts the results together and names what was not run.
+  - A bad backup is a result and not a failure of the task. What cannot be judged (NAS out of reach, wrong password) is
+    INCONCLUSIVE, and what was not run is never a PASS.
+  - Results hold counts, ids and table names; no file names and no data.
+  - Runs on the carrier of the restore machine. restic is the one of the machine's image, chrooted in the machine's disk;
+    credentials are in the environment of that process only.
+options:
+  phase:
+    description: What to do now.
+    type: str
+    choices: [structure, fetch, judge, conclude]
+    required: true
+  practice:
+    description: Id of the practice.
+    type: str
+    required: true
+  items:
+    description: The items to be proved, as the practice's inventory gives them. One for V(fetch) and V(judge).
+    type: list
+    elements: dict
+    required: true
+    suboptions:
+      item:
+        description: The protected item.
+        type: str
+        required: true
+      job:
+        description: The job that saves it.
+        type: str
+        required: true
+      host:
+        description: The host that it is of.
+        type: str
+        required: true
+      repository:
+        description: Where its backups are.
+        type: dict
+        required: true
+        suboptions:
+          url:
+            description: Address in restic's form.
+            type: str
+            required: true
+          username:
+            description: Account, and folder, on the NAS.
+            type: str
+            required: true
+          certificate:
+            description: The pinned certificate of the NAS, PEM.
+            type: str
+      rpo_s:
+        description: How much may be lost, in seconds.
+        type: float
+        required: true
+      rto_s:
+        description: How long a recovery may take, in seconds.
+        type: float
+        required: true
+      engine:
+        description: Database engine, when the item is a database.
+        type: str
+        choices: [postgresql]
+      levels:
+        description: What has to be shown.
+        type: list
+        elements: str
+        choices: [arrival, structure, files, database]
+        required: true
+  folder:
+    description: Folder of the disposable machine. Needed but for V(conclude).
+    type: path
+  repository_password:
+    description: Opens the repository. Needed for V(structure) and V(fetch).
+    type: str
+  rest_password:
+    description: Password of the account on the NAS. Needed for V(structure) and V(fetch).
+    type: str
+  arrivals:
+    description: For each account its snapshots and their arrival, as M(holdfast.practice.snapshot_arrivals) returns them.
+    type: dict
+    default: {}
+  known:
+    description: Ids of snapshots that earlier evidence names for this item. They must still be there.
+    type: list
+    elements: str
+    default: []
+  questions:
+    description: The queries of the practice document for this database.
+    type: dict
+    default: {}
+    suboptions:
+      probes:
+        description: SELECT of one value, by name.
+        type: dict
+        default: {}
+      images:
+        description: The images that the database names.
+        type: dict
+        suboptions:
+          query:
+            description: SELECT of their paths.
+            type: str
+            required: true
+          root:
+            description: Folder that relative paths are in.
+            type: path
+            required: true
+  leader:
+    description: Process id of the machine's first process. Needed for V(judge).
+    type: int
+  started_s:
+    description: How long the machine took to start, in seconds.
+    type: float
+    default: 0
+  timeout:
+    description: Longest time for one command, in seconds.
+    type: float
+    default: 7200
+  selected:
+    description: Names of the items that were asked for; empty for all. For V(conclude).
+    type: list
+    elements: str
+    default: []
+  results:
+    description: What the phases returned; null or absent for what was not run. For V(conclude).
+    type: dict
+    default: {}
+    suboptions:
+      fetched:
+        description: Results of V(fetch).
+        type: list
+        elements: dict
+        default: []
+      structures:
+        description: Results of V(structure).
+        type: list
+        elements: dict
+        default: []
+      judged:
+        description: Results of V(judge).
+        type: list
+        elements: dict
+        default: []
+  machine:
+    description: What became of the machine (C(driver), C(created), C(disposed), C(seconds)). For V(conclude).
+    type: dict
+    default: {}
+author: Holdfast maintainers (@holdfast)
+attributes:
+  check_mode:
+    description: Nothing is restored, so the verdict is INCONCLUSIVE.
+    support: full
+  diff_mode:
+    description: A verdict has no diff.
+    support: none
+"""
+
+EXAMPLES = r"""
+- name: Restore the documents into the machine's disk
+  holdfast.practice.restore_verify:
+    phase: fetch
+    practice: harbour-street
+    items:
+      - item: documents
+        job: documents
+        host: server1
+        repository: {url: "rest:https://198.18.0.11:8000/server1/", username: server1, certificate: "{{ pinned }}"}
+        rpo_s: 86400
+        rto_s: 14400
+        levels: [arrival, structure, files]
+    folder: /var/lib/holdfast/restore/harbour-street
+    repository_password: "{{ restore_verify_credentials.server1.repository_password }}"
+    rest_password: "{{ restore_verify_credentials.server1.rest_password }}"
+    arrivals: "{{ arrived.arrivals }}"
+  register: fetched
+
+- name: Draw the conclusion
+  holdfast.practice.restore_verify:
+    phase: conclude
+    practice: harbour-street
+    items: "{{ restore_verify_items }}"
+    results: {fetched: "{{ fetched.results }}"}
+    machine: {driver: nspawn, created: true, disposed: true}
+  register: proof
+"""
+
+RETURN = r"""
+item:
+  description: The item. Empty for V(structure) and V(conclude).
+  returned: success
+  type: str
+  sample: documents
+host:
+  description: The host whose repository it is. Empty for V(conclude).
+  returned: success
+  type: str
+  sample: server1
+verdict:
+  description: PASS, FAIL or INCONCLUSIVE for what this phase looked at; for V(conclude), of the proof.
+  returned: success
+  type: str
+  sample: PASS
+levels:
+  description: For each level its verdict, how much was C(checked), and the C(reasons) (code and message).
+  returned: phase is not conclude
+  type: dict
+  sample: {files: {verdict: PASS, checked: 500, reasons: []}}
+figures:
+  description: Age and loss in seconds, counts, and seconds by phase.
+  returned: phase is not conclude
+  type: dict
+  sample: {age_s: 3600.0, data_loss_s: 3725.0, files: 500, phases: {fetch_s: 1.2, restore_s: 8.1}}
+snapshots:
+  description: The snapshots of the run, by part.
+  returned: phase is fetch
+  type: dict
+  sample: {files: 4c2b, oracle: 8e0d}
+taken:
+  description: When the data were seen, by the host's clock.
+  returned: phase is fetch
+  type: str
+  sample: "2026-11-21T20:30:12Z"
+arrived:
+  description: When the run arrived, by the clock of the NAS.
+  returned: phase is fetch
+  type: str
+  sample: "2026-11-21T20:31:40Z"
+notes:
+  description: What people should know although it is no reason to fail.
+  returned: phase is fetch
+  type: list
+  elements: dict
+  sample: []
+body:
+  description: The whole proof, fit for evidence.
+  returned: phase is conclude
+  type: dict
+  sample: {verdict: PASS}
+lines:
+  description: The proof in words.
+  returned: phase is conclude
+  type: list
+  elements: str
+  sample: ["PASS: restore proof of practice harbour-street"]
+"""
+
+import time
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.holdfast.practice.plugins.module_utils.verify import (
+    INCONCLUSIVE,
+    LEVELS,
+    Reason,
+    Wanted,
+    conclude,
+    describe,
+    level,
+    worst,
+)
+from ansible_collections.holdfast.practice.plugins.module_utils.verify_host import (
+    Fetch,
+    MachinePostgres,
+    MachineRestic,
+    judge,
+    structure,
+)
+
+REPOSITORY = {
+    "url": {"type": "str", "required": True},
+    "username": {"type": "str", "required": True},
+    "certificate": {"type": "str"},
+}
+ITEM = {
+    "item": {"type": "str", "required": True},
+    "job": {"type": "str", "required": True},
+    "host": {"type": "str", "required": True},
+    "repository": {"type": "dict", "required": True, "options": REPOSITORY},
+    "rpo_s": {"type": "float", "required": True},
+    "rto_s": {"type": "float", "required": True},
+    "engine": {"type": "str", "choices": ["postgresql"]},
+    "levels": {"type": "list", "elements": "str", "choices": list(LEVELS), "required": True},
+}
+IMAGES = {"query": {"type": "str", "required": True}, "root": {"type": "path", "required": True}}
+ROWS = {"type": "list", "elements": "dict", "default": []}
+SPEC = {
+    "phase": {"type": "str", "choices": ["structure", "fetch", "judge", "conclude"], "required": True},
+    "practice": {"type": "str", "required": True},
+    "items": {"type": "list", "elements": "dict", "required": True, "options": ITEM},
+    "folder": {"type": "path"},
+    "repository_password": {"type": "str", "no_log": True},
+    "rest_password": {"type": "str", "no_log": True},
+    "arrivals": {"type": "dict", "default": {}},
+    "known": {"type": "list", "elements": "str", "default": []},
+    "questions": {
+        "type": "dict",
+        "default": {},
+        "options": {
+            "probes": {"type": "dict", "default": {}},
+            "images": {"type": "dict", "options": IMAGES},
+        },
+    },
+    "leader": {"type": "int"},
+    "started_s": {"type": "float", "default": 0},
+    "timeout": {"type": "float", "default": 7200},
+    "selected": {"type": "list", "elements": "str", "default": []},
+    "results": {
+        "type": "dict",
+        "default": {},
+        "options": {"fetched": ROWS, "structures": ROWS, "judged": ROWS},
+    },
+    "machine": {"type": "dict", "default": {}},
+}
+
+
+def wanted(practice, row):
+    """Turn an item of the inventory into what the decisions work with."""
+    return Wanted(
+        practice=practice,
+        item=row["item"],
+        job=row["job"],
+        host=row["host"],
+        username=row["repository"]["username"],
+        rpo_s=row["rpo_s"],
+        rto_s=row["rto_s"],
+        levels=tuple(row["levels"]),
+    )
+
+
+def finished(rows, key):
+    """Index the results of a phase, leaving out tasks that were skipped or broke."""
+    return {row[key]: row for row in rows if row.get("levels") is not None and row.get(key) and not row.get("failed")}
+
+
+def do_conclude(params):
+    """Make the body of the proof record."""
+    results = params["results"] or {}
+    body = conclude(
+        params["practice"],
+        [wanted(params["practice"], row) for row in params["items"]],
+        params["selected"],
+        finished(results.get("fetched") or [], "item"),
+        finished(results.get("structures") or [], "host"),
+        finished(results.get("judged") or [], "item"),
+        params["machine"],
+    )
+    return {"item": "", "host": "", "verdict": body["verdict"], "body": body, "lines": describe(body)}
+
+
+def do_phase(params):
+    """Run one of the phases that touch the machine."""
+    row = params["items"][0]
+    item = wanted(params["practice"], row)
+    if params["phase"] == "judge":
+        postgres = MachinePostgres(params["leader"], params["timeout"])
+        return judge(item, params["folder"], postgres, params["questions"], params["started_s"])
+    restic = MachineRestic(
+        params["folder"] + "/root",
+        row["repository"],
+        params["repository_password"],
+        params["rest_password"],
+        params["timeout"],
+    )
+    if params["phase"] == "structure":
+        return structure(restic)
+    arrivals = params["arrivals"].get(item.username)
+    return Fetch(item, params["folder"], restic, arrivals, params["known"], time.time()).do()
+
+
+def main():
+    """Run the module."""
+    module = AnsibleModule(
+        argument_spec=SPEC,
+        required_if=[
+            ("phase", "structure", ("folder", "repository_password", "rest_password")),
+            ("phase", "fetch", ("folder", "repository_password", "rest_password")),
+            ("phase", "judge", ("folder", "leader")),
+        ],
+        supports_check_mode=True,
+    )
+    params = module.params
+    phase = params["phase"]
+    if phase == "conclude":
+        module.exit_json(changed=False, **do_conclude(params))
+    if not params["items"]:
+        module.fail_json(msg=f"phase {phase} needs an item: expected one in `items`, found none")
+    row = params["items"][0]
+    if module.check_mode:
+        reason = Reason("check_mode", "nothing was restored: this was a run in check mode", INCONCLUSIVE)
+        mine = {"structure": ["structure"], "judge": ["database"]}.get(phase, ["arrival", "files"])
+        part = {"levels": {name: level(0, [reason]) for name in mine if name in row["levels"]}, "figures": {}}
+    else:
+        part = do_phase(params)
+    verdict = worst([found["verdict"] for found in part["levels"].values()] or ["PASS"])
+    module.exit_json(
+        changed=phase != "structure",
+        **{"verdict": verdict, **part, "item": "" if phase == "structure" else row["item"], "host": row["host"]},
+    )
+
+
+if __name__ == "__main__":
+    main()
