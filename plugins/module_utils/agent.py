@@ -31,7 +31,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from . import agent_files, backup_nas, postgresql_oracle, restic
-from .agent_job import NAME, Job, JobError, parse
+from .agent_job import NAME, Job, JobError, parse, stored_dump, stored_oracle
 from .agent_postgresql import DatabaseError, View, dump_command
 
 VERSION = "0.1.0"
@@ -299,7 +299,7 @@ class Backup:
             )
             oracle["identity"]["database_system_id"] = postgresql_oracle.read_system_identifier(view.query)
             self.outcome.tools["engine"] = f"{database.engine} {section['version']}"
-            section["dump_path"] = f"/holdfast/{self.job.name}/{database.name}.dump"
+            section["dump_path"] = stored_dump(self.job.name)
             rows = sum(section["tables"].values())
             say(f"{self.job.name}: database {database.name}: {len(section['tables'])} tables, {rows} rows")
             command = dump_command(database.name, view.snapshot)
@@ -429,7 +429,7 @@ class Backup:
 
     def _store_oracle(self, oracle: dict[str, Any]) -> None:
         text = json.dumps(oracle, ensure_ascii=True, separators=(",", ":"), sort_keys=True)
-        name = f"/holdfast/{self.job.name}/oracle.json"
+        name = stored_oracle(self.job.name)
         self._restic_backup("oracle", ["--stdin", "--stdin-filename", name], text.encode("ascii"))
         write_json(self.places.oracle(self.job.name), None, text)
 

@@ -49,6 +49,17 @@ class Job:
     time_limit_s: int = 0
 
 
+# One flat name each: restic 0.18.0, which Debian 13 has, fails on a folder in --stdin-filename (its issue 5324).
+def stored_oracle(job: str) -> str:
+    """Path of the oracle in its snapshot."""
+    return f"/holdfast.{job}.oracle.json"
+
+
+def stored_dump(job: str) -> str:
+    """Path of the database's dump in its snapshot."""
+    return f"/holdfast.{job}.dump"
+
+
 def parse(text: str) -> Job:
     """Job from the text of its file; raises JobError."""
     try:
