@@ -43,7 +43,7 @@ options:
     elements: str
     default: []
   base:
-    description: Folder of the image below, as returned in RV(path). Required for O(kind=layer) and O(kind=shelf).
+    description: Folder of the image below, as returned in RV(path). A V(layer) and a V(shelf) need it.
     type: path
   shelf:
     description: For O(kind=layer), folder of a shelf to install from instead of the mirror.
@@ -174,12 +174,14 @@ def main() -> None:
             "cache": {"type": "path", "default": "/var/cache/holdfast"},
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
         },
-        required_if=[("kind", "layer", ["packages"]), ("kind", "shelf", ["base", "packages"])],
         supports_check_mode=True,
     )
     started = time.monotonic()
-    if module.params["kind"] == "layer" and module.params["state"] == "present" and not module.params["base"]:
-        module.fail_json(msg="base: a layer needs the folder of the image below it")
+    needs_base = module.params["kind"] == "shelf" or (
+        module.params["kind"] == "layer" and module.params["state"] == "present"
+    )
+    if needs_base and not (module.params["base"] and module.params["packages"]):
+        module.fail_json(msg="a layer or a shelf needs packages, and base: the folder of the image below it")
     store = ImageStore(module.run_command, module.params["cache"])
     try:
         result = present(module, store) if module.params["state"] == "present" else absent(module, store)
