@@ -391,7 +391,7 @@ def parse_mountinfo(text: str) -> list[Mount]:
 def mounts_below(mounts: Sequence[Mount], folder: str) -> list[Mount]:
     """Keep the mounts at or below a folder, deepest and newest first: the order in which to undo them."""
     found = [mount for mount in mounts if mount.target == folder or mount.target.startswith(folder + "/")]
-    return sorted(found, key=lambda mount: -mount.target.count("/"))
+    return sorted(found, key=lambda mount: (mount.target.count("/"), mounts.index(mount)), reverse=True)
 
 
 def parse_losetup(text: str) -> dict[str, str]:
