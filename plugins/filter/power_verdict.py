@@ -13,7 +13,7 @@ description:
 options:
   _input:
     description:
-      - What was seen, with C(level), C(ups), C(primary), C(hosts), C(databases), C(budget_s), C(before), and for a real
+      - What was seen, with C(level), C(ups), C(primary), C(hosts), C(budget_s), C(before), and for a real
         drill C(after), C(watch), C(back), C(on_battery_s), C(low_battery_s).
     type: dict
     required: true

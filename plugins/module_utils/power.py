@@ -142,6 +142,18 @@ def _unique(what: str, names: Sequence[str]) -> None:
         raise PowerError(f"{what} given twice: {', '.join(twice)}")
 
 
+def _check_ups(ups: Ups) -> None:
+    _check_name("UPS", ups.name)
+    _check_name("driver", ups.driver)
+    _check_text(f"UPS {ups.name}", ups.port + ups.description)
+    for key, value in ups.settings.items():
+        if not KEY.fullmatch(key) or key in ("driver", "port", "desc"):
+            raise PowerError(f'UPS {ups.name}: "{key}" is not a further setting of a driver')
+        _check_text(f"UPS {ups.name}: {key}", str(value))
+    if ups.driver == DUMMY and not re.fullmatch(r"[A-Za-z0-9_-]+\.dev", ups.port):
+        raise PowerError(f"UPS {ups.name}: the port of {DUMMY} is the name of its file, such as {ups.name}.dev")
+
+
 def _check_primary(power: Power) -> None:
     if not power.ups:
         raise PowerError("a primary needs at least one entry in ups: the UPS whose cable ends in this host")
@@ -150,15 +162,7 @@ def _check_primary(power: Power) -> None:
     _unique("UPS", [u.name for u in power.ups])
     _unique("user", [u.name for u in power.users])
     for ups in power.ups:
-        _check_name("UPS", ups.name)
-        _check_name("driver", ups.driver)
-        _check_text(f"UPS {ups.name}", ups.port + ups.description)
-        for key, value in ups.settings.items():
-            if not KEY.fullmatch(key) or key in ("driver", "port", "desc"):
-                raise PowerError(f'UPS {ups.name}: "{key}" is not a further setting of a driver')
-            _check_text(f"UPS {ups.name}: {key}", str(value))
-        if ups.driver == DUMMY and not re.fullmatch(r"[A-Za-z0-9_-]+\.dev", ups.port):
-            raise PowerError(f"UPS {ups.name}: the port of {DUMMY} is the name of its file, such as {ups.name}.dev")
+        _check_ups(ups)
     for address in power.listen:
         if not ADDRESS.fullmatch(address):
             raise PowerError(f'listen: "{address}" is not an address')

@@ -40,6 +40,11 @@ options:
     type: list
     elements: str
     default: []
+  expect_clients:
+    description: Addresses that have to be attached to every UPS of O(primary_of) for the host to be well.
+    type: list
+    elements: str
+    default: []
   power_down_flag:
     description: The file that upsmon leaves for the late hook.
     type: path
@@ -49,6 +54,10 @@ options:
     type: list
     elements: str
     default: []
+  expect_database:
+    description: Whether the host keeps a database, so that it is not well without a PostgreSQL cluster.
+    type: bool
+    default: false
   wait_s:
     description: How long, in seconds, to wait for the host to be well. 0 looks once.
     type: int
@@ -79,7 +88,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 well:
-  description: All UPSes online, no power-down flag, expected units active, all databases running.
+  description: All UPSes online, no power-down flag, expected units and clients there, all databases running.
   returned: always
   type: bool
   sample: true
@@ -125,6 +134,11 @@ missing_units:
   type: list
   elements: str
   sample: []
+expect_database:
+  description: O(expect_database) as given, for the judge.
+  returned: always
+  type: bool
+  sample: true
 clusters:
   description:
     - Each PostgreSQL cluster with version, cluster, online, state (of pg_control), started (seconds since the epoch), and
@@ -216,9 +230,11 @@ def look(module: AnsibleModule) -> dict[str, Any]:
     missing = reading.missing_units(params["expect_units"], units)
     flag = Path(params["power_down_flag"]).exists()
     databases = clusters(module)
-    online = all(u["error"] is None and nut.UpsState(tuple(u["status"].split()), None, None, None, None).online for u in ups)
+    states = [nut.UpsState(tuple((u["status"] or "").split()), None, None, None, None) for u in ups]
+    served = all(c["online"] for c in databases) and (bool(databases) or not params["expect_database"])
+    heard = all(set(params["expect_clients"]) <= set(addresses) for addresses in attached.values())
     return {
-        "well": online and not flag and not missing and all(c["online"] for c in databases),
+        "well": all(state.online for state in states) and not flag and not missing and served and heard,
         "boot_id": Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip(),
         "started": first_start(),
         "ups": ups,
@@ -227,6 +243,7 @@ def look(module: AnsibleModule) -> dict[str, Any]:
         "power_down_flag": flag,
         "units": units,
         "missing_units": missing,
+        "expect_database": params["expect_database"],
         "clusters": databases,
     }
 
@@ -247,8 +264,10 @@ def main() -> None:
                 },
             },
             "primary_of": {"type": "list", "elements": "str", "default": []},
+            "expect_clients": {"type": "list", "elements": "str", "default": []},
             "power_down_flag": {"type": "path", "default": "/etc/killpower"},
             "expect_units": {"type": "list", "elements": "str", "default": []},
+            "expect_database": {"type": "bool", "default": False},
             "wait_s": {"type": "int", "default": 0},
         },
         supports_check_mode=True,

@@ -84,12 +84,13 @@ runtime_s:
 """
 
 import time
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.holdfast.practice.plugins.module_utils import nut, power, stamp
 
 
-def set_status(params: dict, dry: bool) -> dict:
+def set_status(params: dict[str, Any], dry: bool) -> dict[str, Any]:
     """Set the status unless it is there already. Returns the module's result, raises NutError or PowerError."""
     name, wanted = params["ups"], " ".join(params["status"].split())
     with nut.Nut(params["address"]) as server:
@@ -109,7 +110,9 @@ def set_status(params: dict, dry: bool) -> dict:
             end = time.monotonic() + params["wait_s"]
             while shown != wanted:
                 if time.monotonic() > end:
-                    raise power.PowerError(f"{name} still shows {shown} {params['wait_s']} s after it was set to {wanted}")
+                    raise power.PowerError(
+                        f"{name} still shows {shown} {params['wait_s']} s after it was set to {wanted}"
+                    )
                 time.sleep(0.1)
                 status = server.variable(name, "ups.status").split()
                 shown = " ".join(word for word in status if word != "FSD")

@@ -4,7 +4,7 @@
 What was seen (``seen``), times in seconds on the control node's monotonic clock:
 
 - ``level``: "paper" (only looked at) or "real" (the hosts were really switched off).
-- ``ups``, ``primary``: names. ``hosts``: {name: address}. ``databases``: names of hosts that keep a database.
+- ``ups``, ``primary``: names. ``hosts``: {name: address}.
 - ``budget_s``: what the primary waits by its configuration before it stops itself.
 - ``before``, ``after``: {host: result of power_facts}; a host that could not be asked has ``unreachable`` or ``failed``.
 - ``watch``: result of power_watch until=gone; ``back``: that of until=back.
@@ -92,16 +92,23 @@ def _judge_ready(seen: Mapping[str, Any], reasons: Reasons) -> None:
             reasons.unsure("host_unreachable", f"{host} could not be asked before the drill; switch it on first.")
             continue
         _judge_host(host, facts, ups, "Before the drill", reasons)
-        if host in seen["databases"] and not facts["clusters"]:
+        if facts["expect_database"] and not facts["clusters"]:
             reasons.fail("database_missing", f"{host} should keep a database, and has no PostgreSQL cluster.")
     facts = before.get(primary)
     if _asked(facts):
         if not facts["hook"]:
             reasons.fail("hook_missing", f"The late hook on {primary} is missing or cannot be executed.")
-        attached = facts["clients"].get(ups, [])
-        for host, address in hosts.items():
-            if host != primary and _is_ip(address) and address not in attached:
-                reasons.fail("not_attached", f"{host} ({address}) is not attached to {ups} on {primary}.")
+        _judge_attached(seen, facts, "Before the drill", reasons)
+
+
+def _judge_attached(seen: Mapping[str, Any], facts: Mapping[str, Any], when: str, reasons: Reasons) -> None:
+    """The primary waits for, and speaks to, those who are attached; a host known by name cannot be told apart here."""
+    attached = facts["clients"].get(seen["ups"], [])
+    for host, address in seen["hosts"].items():
+        if host != seen["primary"] and _is_ip(address) and address not in attached:
+            reasons.fail(
+                "not_attached", f"{when}, {host} ({address}) is not attached to {seen['ups']} on {seen['primary']}."
+            )
 
 
 def _runtime(seen: Mapping[str, Any]) -> tuple[float | None, float | None]:
@@ -187,6 +194,8 @@ def _judge_return(seen: Mapping[str, Any], reasons: Reasons) -> list[dict[str, A
         if abs(now["started"] - was["started"]) < 1:
             reasons.fail("host_not_restarted", f"{host} was never off: it runs since before the drill.")
         _judge_host(host, now, seen["ups"], "After the drill", reasons)
+        if host == seen["primary"]:
+            _judge_attached(seen, now, "After the drill", reasons)
         lost = sorted(set(was["units"]) - set(now["units"]) - {MONITOR})
         if lost:
             reasons.fail("service_not_back", f"On {host} these did not come back: {', '.join(lost)}.")
@@ -204,7 +213,12 @@ def _timeline(seen: Mapping[str, Any]) -> list[dict[str, Any]]:
     back = (seen.get("back") or {}).get("hosts", {})
     events += [(t["back_s"], host, "back") for host, t in back.items() if t.get("back_s") is not None]
     return [
-        {"host": host, "role": "primary" if host == primary else "secondary", "event": event, "t_s": round(at - start, 2)}
+        {
+            "host": host,
+            "role": "primary" if host == primary else "secondary",
+            "event": event,
+            "t_s": round(at - start, 2),
+        }
         for at, host, event in sorted(events)
     ]
 
@@ -222,7 +236,9 @@ def judge(seen: Mapping[str, Any]) -> dict[str, Any]:
     reasons = Reasons()
     body: dict[str, Any] = {"drill": "power", "level": seen["level"], "ups": seen["ups"]}
     if not [host for host in seen["hosts"] if host != seen["primary"]]:
-        reasons.fail("no_secondary", f"No host hangs on {seen['ups']} besides {seen['primary']}: there is no order to test.")
+        reasons.fail(
+            "no_secondary", f"No host hangs on {seen['ups']} besides {seen['primary']}: there is no order to test."
+        )
     _judge_ready(seen, reasons)
     runtime, _low = _runtime(seen)
     if seen["level"] == "real" and seen.get("watch"):

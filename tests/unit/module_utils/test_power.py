@@ -8,9 +8,9 @@ from dataclasses import replace
 import pytest
 from ansible_collections.holdfast.practice.plugins.module_utils import power
 from ansible_collections.holdfast.practice.plugins.module_utils.host_state import (
+    Found,
     FoundUnit,
     Have,
-    Found,
     diff_of,
     plan,
 )
@@ -96,7 +96,9 @@ def test_no_diff_shows_a_password():
 
 
 def test_absent_leaves_no_credential_and_no_unit():
-    present = power.Present(("nut-driver@ups1.service",), {"ups1.dev": power.render_dummy(UPS1).encode(), "own.dev": b"x"})
+    present = power.Present(
+        ("nut-driver@ups1.service",), {"ups1.dev": power.render_dummy(UPS1).encode(), "own.dev": b"x"}
+    )
     want = power.absent(present, "/etc/killpower")
     files = contents(want)
     assert all(content is None for content in files.values())
@@ -190,7 +192,18 @@ def test_what_is_refused(config, message):
 
 @pytest.mark.parametrize(
     "password",
-    ["", "short-1", "gr\u00fcn-und-lang", "with a blank", 'with"quote', "back\\slash1", "hash#hash", "equal=sign", "tab\tabc", "x" * 129],
+    [
+        "",
+        "short-1",
+        "gr\u00fcn-und-lang",
+        "with a blank",
+        'with"quote',
+        "back\\slash1",
+        "hash#hash",
+        "equal=sign",
+        "tab\tabc",
+        "x" * 129,
+    ],
 )
 def test_passwords_that_would_arrive_as_another_one_are_refused(password):
     with pytest.raises(power.PowerError, match="choose another") as caught:
