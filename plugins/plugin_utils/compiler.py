@@ -371,7 +371,7 @@ class _Compiler:
                     "repository": self.repository(agent),
                     "rpo_s": seconds(objectives.rpo),
                     "rto_s": seconds(objectives.rto),
-                    "engine": item.database.engine if item.database else None,
+                    **({"engine": item.database.engine} if item.database else {}),
                     "levels": levels(item),
                 }
                 for agent, names in self.agents.items()
