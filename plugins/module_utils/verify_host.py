@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import Any, Callable
 
 from ansible_collections.holdfast.practice.plugins.module_utils import agent_files, postgresql_oracle
+from ansible_collections.holdfast.practice.plugins.module_utils.agent_job import stored_oracle
 from ansible_collections.holdfast.practice.plugins.module_utils.verify import (
     INCONCLUSIVE,
     PASS,
@@ -252,8 +253,7 @@ class Fetch:
         return oracle
 
     def _read_oracle(self, run: Run) -> dict[str, Any]:
-        path = f"/holdfast/{self._wanted.job}/oracle.json"
-        out = self._restic.ask("reading the oracle", "dump", run.oracle.id, path)
+        out = self._restic.ask("reading the oracle", "dump", run.oracle.id, stored_oracle(self._wanted.job))
         try:
             oracle = json.loads(out)
             _check_shape(oracle)

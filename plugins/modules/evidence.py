@@ -83,6 +83,11 @@ hash:
   returned: success
   type: str
   sample: 5f0c2f0c5e1b6c3c6d0f3f5d0a3a1c0f6f3a4a1e5d1c9b8a7f6e5d4c3b2a1908
+at:
+  description: When the record was made, UTC.
+  returned: O(state=present)
+  type: str
+  sample: "2026-11-21T20:35:00Z"
 verdict:
   description: The verdict in the body, or an empty string when it has none.
   returned: O(state=present)
@@ -156,6 +161,7 @@ def append(ledger, params, check_mode):
     return {
         "seq": record["seq"],
         "hash": record_hash,
+        "at": record["at"],
         "verdict": str(params["body"].get("verdict", "")),
         "gap": "gap" in record,
         "diff": {
