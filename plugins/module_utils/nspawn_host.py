@@ -50,6 +50,9 @@ PATIENCE = 20.0
 
 LOCKS = Path("/run/holdfast")
 
+# A build's processes and mounts: they all go when the module goes, however it was killed.
+_CAGE = ("setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--pid", "--fork", "--kill-child")
+
 _POWEROFF = signal.SIGRTMIN + 4  # systemd as PID 1 powers off on it
 
 _MASKED = (
@@ -254,7 +257,14 @@ class ImageStore:
         )
         host_release = release.get("VERSION_CODENAME", "") if release.get("ID") == "debian" else ""
         options, environment = self._apt()
-        argv = ["mmdebstrap", "--mode=root", "--variant=minbase", "--include=" + ",".join(sorted(set(packages)))]
+        argv = [
+            *_CAGE,
+            "--mount-proc",
+            "mmdebstrap",
+            "--mode=root",
+            "--variant=minbase",
+            "--include=" + ",".join(sorted(set(packages))),
+        ]
         argv += ["--aptopt=" + option for option in options]
         argv += [suite, str(work / "root"), *mirror_lines(targets, host_release, suite)]
         run_checked(self._run, argv, f"building a {suite} image", environ_update=environment)
@@ -263,8 +273,8 @@ class ImageStore:
     def _chroot(self, work: Path, layers: Sequence[str], script: str, arguments: Sequence[str], binds: str) -> None:
         """Run a script in an overlay over layers, whose upper folder is work/root.
 
-        All mounts live in a mount namespace of their own and every process in a PID namespace that dies with its first:
-        a build that is cut short leaves nothing but its folder.
+        All mounts and processes live in namespaces that go with the first of them: a build that is cut short leaves
+        nothing but its folder.
         """
         options, environment = self._apt()
         (work / "root").mkdir(mode=0o755)

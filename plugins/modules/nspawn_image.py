@@ -68,7 +68,7 @@ attributes:
     description: An image has no diff beyond its being there.
     support: none
 notes:
-  - Needs root and the programs mmdebstrap, apt-ftparchive and unshare.
+  - Needs root and the programs mmdebstrap, apt-ftparchive, unshare and setpriv.
 """
 
 EXAMPLES = r"""
