@@ -144,7 +144,9 @@ def _words(
         fix = context["fix"]
         if fix == IN_QUOTES:
             fix = f'write "{document.texts.get(path, value)}" in quotes'
-        return context["got"] or described(value), context["expected"] or expected, fix
+        direct = isinstance(path[-1], str) and path[-1] in _keys(classes.get(id(value_at(document.data, path[:-1]))))
+        general = expected if direct or not context["leaf"] else context["leaf"]
+        return context["got"] or described(value), context["expected"] or general, fix
     if kind.startswith("union_tag"):
         kinds = "a kind: " + ", ".join(KINDS[:-1]) + " or " + KINDS[-1]
         fix = did_you_mean(value, KINDS) if isinstance(value, str) else ""

@@ -62,8 +62,9 @@ def seconds(duration: str) -> int:
 # --- leaves ---------------------------------------------------------------------------------------------------------
 
 
-def _refuse(expected: str = "", fix: str = "", got: str = "") -> PydanticCustomError:
-    return PydanticCustomError("holdfast", "refused", {"expected": expected, "fix": fix, "got": got})
+def _refuse(expected: str = "", fix: str = "", got: str = "", leaf: str = "") -> PydanticCustomError:
+    """Make an error; expected beats the field's description, which beats leaf."""
+    return PydanticCustomError("holdfast", "refused", {"expected": expected, "fix": fix, "got": got, "leaf": leaf})
 
 
 def _text(check: Callable[[str], None] | None = None, limit: int = 4096, expected: str = "") -> tuple[Any, ...]:
@@ -74,9 +75,9 @@ def _text(check: Callable[[str], None] | None = None, limit: int = 4096, expecte
 
     def before(value: Any) -> Any:
         if not isinstance(value, str):
-            raise _refuse(expected, _fix_for_type(value, check))
+            raise _refuse(fix=_fix_for_type(value, check), leaf=expected)
         if not value.strip():
-            raise _refuse(expected, got="got an empty text")
+            raise _refuse(got="got an empty text", leaf=expected)
         if len(value) > limit:
             raise _refuse(f"at most {limit} characters", got=f"got a text of {len(value)} characters")
         if check:
@@ -84,7 +85,7 @@ def _text(check: Callable[[str], None] | None = None, limit: int = 4096, expecte
                 check(value)
             except PydanticCustomError as error:
                 said = error.context or {}
-                raise _refuse(said.get("expected") or expected, said.get("fix", ""), said.get("got", "")) from None
+                raise _refuse(said["expected"], said["fix"], said["got"], leaf=expected) from None
         return value
 
     return (BeforeValidator(before),)
@@ -140,7 +141,9 @@ def _zone(value: str) -> None:
             raise _refuse("a time zone database", fix, "this machine has no time zone database") from error
     zones = [z for z in available_timezones() if z.split("/")[0] in _REGIONS]
     cities = {z.rsplit("/", 1)[-1]: z for z in sorted(zones)}
-    near = nearest(value, zones) or cities.get(nearest(value.rsplit("/", 1)[-1].replace(" ", "_"), cities), "")
+    near = nearest(value, zones)
+    if not near and len(value) > 4:  # shorter ones are mostly fixed offsets such as EST
+        near = cities.get(nearest(value.rsplit("/", 1)[-1].replace(" ", "_"), cities), "")
     raise _refuse(expected, f'did you mean "{near}"?' if near else "a fixed offset such as EST or GMT+10 is not one")
 
 

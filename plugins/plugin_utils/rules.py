@@ -23,7 +23,9 @@ from ansible_collections.holdfast.practice.plugins.plugin_utils.model import (
     NOT_AVAILABLE,
     SLOWEST_STOP_S,
     Host,
+    HostId,
     Item,
+    ItemId,
     Nas,
     Objectives,
     Practice,
@@ -68,6 +70,13 @@ def _parts(kind: Any, value: Any) -> dict[str, Any]:
     return {name: _valid(kind, raw) for name, raw in _mapping(value).items()}
 
 
+def _names_sure(document: Document, section: str, kind: Any) -> bool:
+    if any(path[:1] == (section,) and len(path) == 2 for path in document.duplicates):
+        return False
+    names = _mapping(document.data.get(section))
+    return all(_valid(kind, name) is not None and (section, name) not in document.hazards for name in names)
+
+
 def _strings(value: Any) -> list[str]:
     return [item for item in value if isinstance(item, str)] if isinstance(value, list) else []
 
@@ -76,7 +85,8 @@ def _strings(value: Any) -> list[str]:
 class View:
     """What is known of a document that may be wrong in places: parts that are wrong in themselves are None.
 
-    So the rules between parts can be checked, and all mistakes be said, in one run.
+    So the rules between parts can be checked, and all mistakes be said, in one run. hosts_sure and items_sure are False
+    when a name is wrong or came twice: then a name that is not known may well be the one that was meant.
     """
 
     document: Document
@@ -88,6 +98,8 @@ class View:
     kinds: dict[str, str] = field(default_factory=dict)
     protected: dict[str, list[str]] = field(default_factory=dict)
     fed: set[str] = field(default_factory=set)
+    hosts_sure: bool = True
+    items_sure: bool = True
 
     @classmethod
     def of(cls, document: Document, practice: Practice | None) -> View:
@@ -104,6 +116,8 @@ class View:
             prove=_mapping(data.get("prove")),
             kinds={name: str(_mapping(raw).get("kind")) for name, raw in hosts.items()},
             protected={name: _strings(_mapping(raw).get("protect")) for name, raw in hosts.items()},
+            hosts_sure=_names_sure(document, "hosts", HostId),
+            items_sure=_names_sure(document, "protect", ItemId),
             fed={host for raw in power.values() for host in _strings(_mapping(raw).get("feeds"))},
         )
 
@@ -124,11 +138,15 @@ def _protected_items(view: View) -> Iterator[Problem]:
     meant = set()
     for host, names in view.protected.items():
         for index, name in enumerate(names):
-            if name not in view.items:
+            if name not in view.items and view.items_sure:
                 meant.add(nearest(name, view.items))
                 yield view.unknown(("hosts", host, "protect", index), name, view.items, "an item below protect")
     used = {name for names in view.protected.values() for name in names} | meant
-    for name in view.items:
+    # A host that cannot be read may be the one that protects an item
+    readable = view.hosts_sure and all(
+        host or view.kinds[name] in ("nas", "restore_host") or view.protected[name] for name, host in view.hosts.items()
+    )
+    for name in view.items if readable else ():
         if name not in used:
             fix = f"add {name} to the protect list of a server or workstation"
             yield view.problem(
@@ -243,7 +261,7 @@ def _restore_host_apart(view: View) -> Iterator[Problem]:
 def _onsite(view: View) -> Iterator[Problem]:
     name = value_at(view.document.data, ("copies", "onsite", "on"))
     stores = [host for host, kind in view.kinds.items() if kind == "nas"]
-    if not isinstance(name, str) or not view.hosts:
+    if not isinstance(name, str) or not view.hosts or not view.hosts_sure:
         return
     path = ("copies", "onsite", "on")
     if name in view.hosts and view.kinds[name] not in ("nas", "None") and view.kinds[name] in KINDS:
@@ -298,7 +316,7 @@ def _names_free(view: View) -> Iterator[Problem]:
 
 def _ups_wiring(view: View) -> Iterator[Problem]:
     machines = [host for host, kind in view.kinds.items() if kind != "restore_host"]
-    if not view.hosts:
+    if not view.hosts or not view.hosts_sure:
         return
     for name, ups in view.power.items():
         raw = _mapping(value_at(view.document.data, ("power", name)))
@@ -328,7 +346,7 @@ def _ups_budget(view: View) -> Iterator[Problem]:
 
 
 def _proofs(view: View) -> Iterator[Problem]:
-    for name in view.prove if view.items else ():
+    for name in view.prove if view.items and view.items_sure else ():
         if name not in view.items:
             problem = view.unknown(("prove", name), name, view.items, "an item below protect")
             yield view.problem(("prove", name), f"unknown item {show(name)}", problem.expected, problem.fix, key=True)

@@ -30,6 +30,8 @@ _SECRET_KEY = re.compile(
     re.IGNORECASE,
 )
 _PRIVATE_KEY_TEXT = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----")
+_TAG = "tag:yaml.org,2002:"
+_TAGS = ("null", "bool", "int", "float", "timestamp", "str", "value", "map", "seq")
 _CURLY_QUOTES = "\u201c\u201d\u201e\u00ab\u00bb\u2018\u2019\u201a"
 _INVISIBLE = re.compile("[\u00a0\u2007\u202f\u200b-\u200f\u2060\ufeff]")
 _TEMPLATE = re.compile(r"\{\{|\{%")
@@ -122,7 +124,7 @@ class Document:
 
     hazards: what is wrong with a value whatever the field, by key path. Where YAML reads a value otherwise than written
     (expected is MISREAD), data holds the text as written and the model adds what it expected there.
-    hidden: key paths at and below which no value may be shown.
+    hidden: key paths at and below which no value may be shown. duplicates: keys that came twice; data holds the first.
     """
 
     file: str
@@ -132,6 +134,7 @@ class Document:
     texts: dict[KeyPath, str] = field(default_factory=dict)
     hazards: dict[KeyPath, Problem] = field(default_factory=dict)
     hidden: set[KeyPath] = field(default_factory=set)
+    duplicates: set[KeyPath] = field(default_factory=set)
 
     def mark(self, path: KeyPath, key: bool = False) -> tuple[int, int]:
         """Give (line, column) of the value at path, of its key, or of the nearest part above that exists."""
@@ -166,7 +169,7 @@ class _Loader(yaml.SafeLoader):
             self.refuse(event.start_mark, f"got an alias (*{event.anchor})", "a value", "write the value out")
             self.get_event()  # type: ignore[no-untyped-call]
             mark: Any = event.start_mark
-            return yaml.ScalarNode("tag:yaml.org,2002:null", "", mark, mark)
+            return yaml.ScalarNode(_TAG + "null", "", mark, mark)
         if getattr(event, "anchor", None):
             self.refuse(event.start_mark, f"got an anchor (&{event.anchor})", "a value", f"leave &{event.anchor} out")
             event.anchor = None
@@ -212,7 +215,7 @@ def parse(raw: bytes, name: str) -> tuple[Document | None, list[Problem]]:
         return None, sorted({*problems, *_syntax_problems(error, text, name)})
     except RecursionError:
         return None, [Problem(name, 1, 1, "", "the nesting is too deep", f"at most {MAX_DEPTH} levels")]
-    if node is None:
+    if node is None or (isinstance(node, yaml.ScalarNode) and node.tag == _TAG + "null" and not node.value):
         fix = "start with the example in inventories/harbour-street/practice.yml"
         return None, [Problem(name, 1, 1, "", "the document is empty", "a practice document", fix)]
     reader = _Reader(Document(name), problems)
@@ -268,7 +271,10 @@ def _syntax_problems(error: yaml.YAMLError, text: str, name: str) -> Iterator[Pr
             return
     reason = getattr(error, "problem", None) or str(error).splitlines()[0]
     context = getattr(error, "context", None) or ""
-    if "expected a single document" in (context + reason):
+    if "escape" in reason:
+        got, expected = "there is a backslash in double quotes", "text in single quotes"
+        fix = "write '...' in single quotes: there a backslash is only a backslash"
+    elif "expected a single document" in (context + reason):
         got, expected, fix = "a second document begins here (---)", "one document in a file", "delete the --- line"
     else:
         got, expected, fix = (
@@ -295,12 +301,6 @@ _SYNTAX_HINTS = [
         'write it in straight quotes: "..."',
     ),
     (
-        re.compile(r':\s+"(?:[^"\\]|\\[^0abtnvfre "/\\N_LPxuU])*\\[^0abtnvfre "/\\N_LPxuU]'),
-        "there is a backslash in double quotes",
-        "text in single quotes",
-        "write '...' in single quotes: there a backslash is only a backslash",
-    ),
-    (
         re.compile(r":\s+[^\"'\[{#\s][^#]*:(\s|$)"),
         'there is a second ": " on the line',
         "text in quotes",
@@ -319,10 +319,10 @@ class _Reader:
     def value(self, node: Any, path: KeyPath) -> Any:
         doc = self.document
         doc.value_marks[path] = (node.start_mark.line + 1, node.start_mark.column + 1)
-        if not node.tag.startswith("tag:yaml.org,2002:"):
-            secret = node.tag in ("!vault", "!vault-encrypted")
-            fix = _VAULT_FIX if secret else f"leave {node.tag} out"
-            self.hazard(path, f"got a tag ({node.tag})", "a plain value", fix)
+        if node.tag.removeprefix(_TAG) not in _TAGS:
+            tag = node.tag.replace(_TAG, "!!")
+            fix = _VAULT_FIX if tag.startswith("!vault") else f"leave {tag} out"
+            self.hazard(path, f"got a tag ({tag})", "a plain value", fix)
             return None
         if isinstance(node, yaml.MappingNode):
             return self.mapping(node, path)
@@ -350,6 +350,7 @@ class _Reader:
             key = str(key_node.value)
             here = (*path, key)
             if key in result:
+                self.document.duplicates.add(here)
                 first = self.document.key_marks[here][0]
                 place = (key_node.start_mark.line + 1, key_node.start_mark.column + 1)
                 got = f"duplicate key {show(key)} at lines {first} and {place[0]}"
@@ -371,7 +372,7 @@ class _Reader:
         key = node.value
         if _SECRET_KEY.search(key):
             self.document.hidden.add(path)
-        if node.tag == "tag:yaml.org,2002:merge":
+        if node.tag == _TAG + "merge":
             return "got a merge key (<<)", "plain keys", "write the keys out"
         if _TEMPLATE.search(key):
             return "got a template as a key", "a name", "write the name out"

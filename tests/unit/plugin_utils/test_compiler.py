@@ -1,0 +1,300 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import json
+import shlex
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from ansible_collections.holdfast.practice.plugins.plugin_utils import check, compiler, source
+from ansible_collections.holdfast.practice.plugins.plugin_utils.compiler import Template
+
+REPOSITORY = Path(__file__).resolve().parents[3]
+EXAMPLE = (REPOSITORY / "inventories" / "harbour-street" / "practice.yml").read_text()
+SECRET = "{{ vault"
+STABLE = 31
+
+
+def compiled(text=EXAMPLE, certificates=None, folder="/practices/harbour-street"):
+    document, problems = source.parse(text.encode(), "practice.yml")
+    practice, problems = check.check(document, problems)
+    assert practice, problems
+    return compiler.compile_practice(practice, folder, {"nas1": "PEM"} if certificates is None else certificates)
+
+
+def changed(*edits):
+    text = EXAMPLE
+    for old, new in edits:
+        assert old in text
+        text = text.replace(old, new, 1)
+    return compiled(text)
+
+
+def test_groups_follow_kinds_and_wiring():
+    assert compiled().groups == {
+        "nas": ["nas1"],
+        "agents": ["server1", "desk1"],
+        "servers": ["server1"],
+        "workstations": ["desk1"],
+        "restore_hosts": ["proof1"],
+        "power": ["nas1", "server1", "desk1"],
+        "power_primary": ["nas1"],
+        "power_secondary": ["server1", "desk1"],
+    }
+
+
+def test_the_same_document_gives_the_same_bytes():
+    first, second = compiled(), compiled()
+    assert json.dumps([first.groups, first.all_vars, first.host_vars]) == json.dumps(
+        [second.groups, second.all_vars, second.host_vars]
+    )
+
+
+def test_variables_of_all_hosts():
+    variables = compiled().all_vars
+    assert variables["practice_id"] == "harbour-street"
+    assert variables["practice_timezone"] == "Australia/Sydney"
+    assert variables["practice_evidence_dir"] == "/practices/harbour-street/evidence"
+    summary = variables["practice_summary"]
+    assert summary["objectives"] == {"rpo_s": 86400, "rto_s": 14400}
+    assert summary["hosts"]["proof1"] == {"kind": "restore_host", "address": None}
+    assert summary["items"]["clinical_db"] == {
+        "hosts": ["server1"],
+        "class": "critical",
+        "engine": "postgresql",
+        "schedule": "every 4h",
+        "interval_s": 14400,
+        "prove": "daily",
+    }
+    assert summary["power"] == {"ups1": {"primary": "nas1", "feeds": ["nas1", "server1", "desk1"], "runtime_s": 600}}
+    assert "{{" not in json.dumps(summary)
+
+
+def test_connection_is_pinned_to_the_practices_own_files():
+    variables = compiled(folder="/p/Dr O'B 100%").host_vars["server1"]
+    assert variables["ansible_host"] == "198.18.0.12"
+    assert variables["ansible_user"] == "root"
+    assert variables["ansible_python_interpreter"] == "/usr/bin/python3"
+    assert variables["ansible_ssh_private_key_file"] == "/p/Dr O'B 100%/ssh_key"
+    assert "ansible_become" not in variables
+    assert shlex.split(variables["ansible_ssh_common_args"]) == [
+        "-o",
+        """UserKnownHostsFile="/p/Dr O'B 100%%/known_hosts\"""",
+        "-o",
+        "GlobalKnownHostsFile=/dev/null",
+        "-o",
+        "StrictHostKeyChecking=yes",
+        "-o",
+        "IdentitiesOnly=yes",
+    ]
+
+
+def test_two_folders_never_share_a_control_socket():
+    one, other = (
+        compiled(folder=folder).host_vars["server1"]["ansible_control_path_dir"] for folder in ("/p/a", "/p/b")
+    )
+    assert one != other
+    assert len(one) == len("~/.ansible/cp/") + 8
+
+
+def test_another_user_becomes_root():
+    assert changed(("user: root", "user: admin")).host_vars["nas1"]["ansible_become"] is True
+
+
+def test_nas():
+    variables = compiled().host_vars["nas1"]
+    assert variables["nas_storage_pool"] == {
+        "label": "holdfast-nas1",
+        "profile": "raid1",
+        "devices": ["/dev/disk/by-id/lab-nas1-a", "/dev/disk/by-id/lab-nas1-b"],
+        "mountpoint": "/srv/holdfast",
+    }
+    assert variables["nas_repository_listen"] == "198.18.0.11:8000"
+    assert variables["nas_repository_certificate"] == "PEM"
+    assert variables["nas_repository_key"] == "{{ vault_tls_keys['nas1'] }}"
+    assert variables["nas_repository_accounts"][0] == {
+        "name": "server1",
+        "password_hash": "{{ vault_rest_passwords['server1'] | holdfast.practice.bcrypt_hash('harbour-street/server1') }}",
+    }
+    assert [account["name"] for account in variables["nas_repository_accounts"]] == ["server1", "desk1"]
+
+
+def test_a_quota_reaches_the_account():
+    accounts = changed(("protect: [desk_files]", 'protect: [desk_files], quota: "200GiB"')).host_vars["nas1"][
+        "nas_repository_accounts"
+    ]
+    assert [account.get("quota") for account in accounts] == [None, "200GiB"]
+
+
+def test_agent_jobs():
+    variables = compiled().host_vars["server1"]
+    assert variables["backup_agent_repository"] == {
+        "url": "rest:https://198.18.0.11:8000/server1/",
+        "username": "server1",
+        "certificate": "PEM",
+    }
+    assert variables["backup_agent_repository_password"] == "{{ vault_repository_passwords['server1'] }}"
+    database, documents = variables["backup_agent_jobs"]
+    assert documents == {
+        "name": "documents",
+        "item": "documents",
+        "class": "normal",
+        "calendar": ["*-*-* 21:00:00 Australia/Sydney"],
+        "spread_s": 300,
+        "time_limit_s": 7200,
+        "paths": ["/srv/clinic/documents"],
+        "exclude": [],
+        "must_have": ["/srv/clinic/documents/letters"],
+        "min_files": 1,
+    }
+    assert database["database"]["images"]["root"] == "/srv/clinic/images"
+    assert list(database["database"]["probes"]) == ["newest_appointment", "newest_entry"]
+    assert database["calendar"][0].startswith("*-*-* 00/4:")
+
+
+def test_ipv6_is_in_brackets_where_a_port_follows():
+    inventory = changed(("address: 198.18.0.11", "address: 2001:db8::11"))
+    assert inventory.host_vars["nas1"]["ansible_host"] == "2001:db8::11"
+    assert inventory.host_vars["nas1"]["nas_repository_listen"] == "[2001:db8::11]:8000"
+    assert inventory.host_vars["desk1"]["backup_agent_repository"]["url"] == "rest:https://[2001:db8::11]:8000/desk1/"
+    assert inventory.host_vars["desk1"]["power_monitors"][0]["address"] == "2001:db8::11"
+
+
+def test_power_primary_and_secondaries():
+    inventory = compiled()
+    primary, secondary = inventory.host_vars["nas1"], inventory.host_vars["server1"]
+    assert primary["power_role"] == "primary"
+    assert primary["power_ups"] == [
+        {
+            "name": "ups1",
+            "driver": "dummy-ups",
+            "port": "ups1.dev",
+            "description": "ups1 of Harbour Street Medical Centre",
+            "settings": {"mode": "dummy-once"},
+            "runtime_s": 600,
+        }
+    ]
+    assert primary["power_listen"] == ["127.0.0.1", "198.18.0.11"]
+    assert [(user["name"], user.get("role"), user.get("actions")) for user in primary["power_users"]] == [
+        ("nas1", "primary", None),
+        ("server1", "secondary", None),
+        ("desk1", "secondary", None),
+        ("drill", None, ["SET"]),
+    ]
+    assert secondary["power_role"] == "secondary"
+    assert "power_ups" not in secondary
+    assert secondary["power_monitors"] == [
+        {
+            "ups": "ups1",
+            "address": "198.18.0.11",
+            "user": "server1",
+            "password": "{{ vault_nut_passwords['server1'] }}",
+            "power_value": 1,
+            "type": "secondary",
+        }
+    ]
+    assert "power_role" not in inventory.host_vars["proof1"]
+
+
+def test_only_a_simulated_ups_can_be_set_by_a_drill():
+    users = changed(("driver: dummy-ups", "driver: usbhid-ups")).host_vars["nas1"]["power_users"]
+    assert all("actions" not in user for user in users)
+
+
+def test_restore_host():
+    variables = compiled().host_vars["proof1"]
+    assert variables["ansible_connection"] == "local"
+    assert variables["ansible_python_interpreter"] == "{{ ansible_playbook_python }}"
+    assert variables["restore_host_packages"] == ["postgresql-17", "restic"]
+    items = {entry["item"]: entry for entry in variables["restore_verify_items"]}
+    assert list(items) == ["clinical_db", "documents", "desk_files"]
+    assert items["clinical_db"]["engine"] == "postgresql"
+    assert items["clinical_db"]["levels"] == ["arrival", "structure", "files", "database"]
+    assert items["desk_files"] == {
+        "item": "desk_files",
+        "job": "desk_files",
+        "host": "desk1",
+        "repository": {"url": "rest:https://198.18.0.11:8000/desk1/", "username": "desk1", "certificate": "PEM"},
+        "rpo_s": 86400,
+        "rto_s": 14400,
+        "levels": ["arrival", "structure", "files"],
+    }
+    assert SECRET not in json.dumps(variables["restore_verify_items"])
+    assert list(variables["restore_verify_credentials"]) == ["server1", "desk1"]
+
+
+def test_a_missing_certificate_fails_only_who_needs_it():
+    variables = compiled(certificates={}).host_vars["nas1"]
+    assert isinstance(variables["nas_repository_certificate"], Template)
+    assert "undef(" in variables["nas_repository_certificate"]
+    assert "bin/holdfast secrets" in variables["nas_repository_certificate"]
+
+
+def strings(value):
+    if isinstance(value, dict):
+        for key, item in value.items():
+            yield key
+            yield from strings(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from strings(item)
+    elif isinstance(value, str):
+        yield value
+
+
+def test_templates_are_marked_and_nothing_else_looks_like_one():
+    inventory = compiled()
+    found = list(strings(inventory.host_vars)) + list(strings(inventory.all_vars))
+    templates = [text for text in found if isinstance(text, Template)]
+    assert len(templates) > 10
+    assert all("{{" in text for text in templates)
+    assert not any("{{" in text or "{%" in text for text in found if not isinstance(text, Template))
+
+
+def test_no_policy_is_a_policy():
+    text = EXAMPLE
+    for part in ("    class: critical\n    every: 4h\n", ', at: "12:30"', '    at: "21:00"\n'):
+        assert part in text
+        text = text.replace(part, "    class: critical\n" if "class" in part else "", 1)
+    text = "\n".join(line for line in text.splitlines() if not line.startswith(("prove:", "objectives:")))
+    inventory = compiled(text)
+    jobs = {job["name"]: job for host in ("server1", "desk1") for job in inventory.host_vars[host]["backup_agent_jobs"]}
+    assert jobs["clinical_db"]["calendar"][0].startswith("*-*-* 00/4:")
+    assert jobs["desk_files"]["calendar"] == ["*-*-* 21:00:00 Australia/Sydney"]
+    proofs = {name: item["prove"] for name, item in inventory.all_vars["practice_summary"]["items"].items()}
+    assert proofs == {"clinical_db": "daily", "documents": "weekly", "desk_files": "weekly"}
+
+
+@pytest.mark.parametrize("every", ["1h", "2h", "3h", "4h", "6h", "8h", "12h", "24h"])
+def test_systemd_understands_every_interval_and_repeats_as_often_as_wanted(every):
+    inventory = changed(("every: 4h", f"every: {every}"))
+    expression = inventory.host_vars["server1"]["backup_agent_jobs"][0]["calendar"][0]
+    if shutil.which("systemd-analyze") is None:
+        pytest.skip("systemd-analyze is not on this machine")
+    # a zone without summer time, so that a day has 24 hours
+    shown = subprocess.run(
+        [
+            "systemd-analyze",
+            "calendar",
+            "--iterations=25",
+            "--base-time=2026-06-01 00:00:00",
+            expression.replace("Australia/Sydney", "UTC"),
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={"TZ": "UTC", "PATH": "/usr/bin:/bin", "LC_ALL": "C"},
+    ).stdout
+    assert sum("2026-06-01" in line for line in shown.splitlines() if "elapse" in line or "Iter" in line) == 24 // int(
+        every[:-1]
+    )
+    subprocess.run(["systemd-analyze", "calendar", expression], check=True, capture_output=True)
+
+
+def test_hosts_and_jobs_begin_at_different_minutes_that_stay():
+    minutes = {compiler.stable_minute("practice", f"host{number}", "job") for number in range(200)}
+    assert len(minutes) > 40
+    assert max(minutes) <= 54
+    assert compiler.stable_minute("harbour-street", "server1", "clinical_db") == STABLE
