@@ -13,7 +13,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from .report_chart import power_chart
-from .report_words import ago, amount, clock_time, duration, parse_time, plural, size
+from .report_words import age, ago, amount, clock_time, duration, parse_time, plural, size
 
 # How long after a proof the next one must be there: the promise, and some air for the night it runs in.
 PROOF_DUE_S = {"daily": 30 * 3600, "weekly": 8 * 86400, "monthly": 33 * 86400}
@@ -223,19 +223,19 @@ def _backup(
         return answer
     started, _ = max(good, key=lambda pair: pair[0])
     claim: Mapping[str, Any] = next((claim for _, claim in reversed(good) if claim), {})
-    age = (now - started).total_seconds()
-    answer |= {"age_s": age, "at": clock_time(started, zone), "value": ago(age), "state": "ok"}
-    if age < -CLOCK_SLACK_S:
+    old = (now - started).total_seconds()
+    answer |= {"age_s": old, "at": clock_time(started, zone), "value": ago(old), "state": "ok"}
+    if old < -CLOCK_SLACK_S:
         return answer | {
             "state": "bad",
             "detail": "It is dated in the future: a clock is wrong, nothing can be judged.",
         }
-    if limit is not None and age > limit:
+    if limit is not None and old > limit:
         return answer | {"state": "bad", "detail": answer["detail"] or f"Older than the {duration(limit)} agreed."}
     if answer["detail"]:
         return answer | {"state": "warn" if known[-1][2].get("state") == "INCOMPLETE" else "bad"}
     interval = item.get("interval_s")
-    if interval and age > 2 * interval + 3600:
+    if interval and old > 2 * interval + 3600:
         return answer | {"state": "warn", "detail": f"Runs were missed: one is planned every {duration(interval)}."}
     if claim.get("files") or claim.get("bytes"):
         answer["detail"] = f"{plural(claim.get('files') or 0, 'file')}, {size(claim.get('bytes') or 0)}"
@@ -276,21 +276,21 @@ def _proof(
         why = f"A {promised} restore is promised." if promised else "No restore of this is planned."
         return {"state": "bad", "value": "never", "at": "", "verdict": "", "detail": f"It was never restored. {why}"}
     at, result = newest
-    age = (now - at).total_seconds()
+    old = (now - at).total_seconds()
     verdict = str(result.get("verdict"))
     answer = {
         "state": STATE_OF.get(verdict, "bad"),
-        "value": ago(age),
+        "value": ago(old),
         "at": clock_time(at, zone),
         "verdict": verdict,
         "detail": "; ".join(_reasons(result)),
     }
-    if answer["state"] == "ok" and age < -CLOCK_SLACK_S:
+    if answer["state"] == "ok" and old < -CLOCK_SLACK_S:
         return answer | {
             "state": "bad",
             "detail": "It is dated in the future: a clock is wrong, nothing can be judged.",
         }
-    if answer["state"] == "ok" and due is not None and age > due:
+    if answer["state"] == "ok" and due is not None and old > due:
         return answer | {"state": "bad", "detail": f"Overdue: a {promised} restore is promised."}
     bad = [level["label"].lower() for level in levels if level["state"] != "ok"]
     if answer["state"] == "ok" and bad:
@@ -368,7 +368,7 @@ def _power(
         return answer
     body = chosen[0]["body"]
     at = parse_time(chosen[0].get("at"))
-    age = (now - at).total_seconds() if at else 0.0
+    old = (now - at).total_seconds() if at else 0.0
     figures = body.get("figures") or {}
     state = STATE_OF.get(str(body.get("verdict")), "bad")
     detail = "; ".join(_reasons(body))
@@ -376,7 +376,7 @@ def _power(
         state, detail = "warn", "Only calculated: no machine was really switched off."
     elif state == "ok" and figures.get("margin_s") is None:
         state, detail = "warn", "The drill measured no margin."
-    elif state == "ok" and age > DRILL_DUE_S:
+    elif state == "ok" and old > DRILL_DUE_S:
         state, detail = "bad", f"Overdue: rehearse at least every {duration(DRILL_DUE_S)}."
     later = drills[-1]
     if later is not chosen[0] and later["body"].get("verdict") != "PASS":
@@ -387,7 +387,7 @@ def _power(
     order = body.get("order_ok")
     return answer | {
         "state": state,
-        "value": ago(age),
+        "value": ago(old),
         "at": clock_time(at, zone) if at else "",
         "verdict": str(body.get("verdict")),
         "detail": detail,
@@ -527,7 +527,7 @@ def _backup_figure(items: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     backup = item["backup"]
     target = f"at most {duration(backup['limit_s'])}" if backup["limit_s"] else "no limit agreed"
     state = worst(entry["backup"]["state"] for entry in items)
-    value = duration(max(0.0, backup["age_s"]))
+    value = age(max(0.0, backup["age_s"]))
     return _figure(
         "backup", label, f"{value} old", target, state, f"oldest: {item['name']} on {item['host']}", strain(item)
     )

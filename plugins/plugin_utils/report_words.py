@@ -51,11 +51,16 @@ def duration(seconds: Any) -> str:
     return f"{round(whole / 86400)} days"
 
 
+def age(seconds: float) -> str:
+    """How old something is: nobody counts the seconds of "8 min"."""
+    return duration(seconds - seconds % 60 if 100 <= seconds < 3600 else seconds)
+
+
 def ago(seconds: float) -> str:
     """ "6 min ago"; "just now" below ten seconds, "in the future" when a clock is wrong."""
     if seconds < -300:
         return "in the future"
-    return "just now" if seconds < 10 else f"{duration(seconds)} ago"
+    return "just now" if seconds < 10 else f"{age(seconds)} ago"
 
 
 def amount(number: float) -> str:
