@@ -1,0 +1,634 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the NAS must do and must never do, tried on a running one: from a client, from a disk, from a second play.
+
+The tests run in their order: what they break they mend, and the last ones restart and dismantle the NAS.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import testinfra
+
+SCENARIO = Path(__file__).resolve().parents[1]
+PROJECT = SCENARIO.parents[1]
+EPHEMERAL = Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"])
+INVENTORY = EPHEMERAL / "inventory" / "machines.yml"
+SECRETS = json.loads((EPHEMERAL / "nas_secrets.json").read_text())
+URL = "https://198.18.0.11:8000"
+DISKS = ["/dev/disk/by-id/lab-nas1-a", "/dev/disk/by-id/lab-nas1-b"]
+REPOSITORIES = "/srv/holdfast/repositories"
+SERVICE = "holdfast-rest-server"
+
+
+def accounts(**quotas: str | None) -> list[dict[str, str]]:
+    """Give the accounts option: name=quota."""
+    rows = []
+    for name, quota in quotas.items():
+        row = {"name": name, "password_hash": SECRETS["nas_test_hashes"][name]}
+        rows.append({**row, "quota": quota} if quota else row)
+    return rows
+
+
+USUAL = accounts(server1="600MiB", desk1="40MiB")
+
+
+def play(tmp_path: Path, *arguments: str, **overrides: Any) -> tuple[int, dict[str, dict[str, Any]], str]:
+    """Run the converge play with other variables: (exit code, {module: result}, everything it printed)."""
+    given = tmp_path / "overrides.json"
+    given.write_text(json.dumps(overrides))
+    given.chmod(0o600)
+    run = subprocess.run(
+        [
+            Path(sys.executable).parent / "ansible-playbook",
+            "-i",
+            INVENTORY,
+            "-e",
+            f"@{given}",
+            *arguments,
+            SCENARIO / "converge.yml",
+        ],
+        cwd=PROJECT,
+        env={
+            **os.environ,
+            "ANSIBLE_INVENTORY_ENABLED": "yaml",
+            "ANSIBLE_STDOUT_CALLBACK": "ansible.posix.json",
+            "ANSIBLE_COLLECTIONS_PATH": str(PROJECT / ".collections"),
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    tasks = json.loads(run.stdout[run.stdout.index("{") :])["plays"][0]["tasks"]
+    results = {
+        t["hosts"]["nas1"]["action"].rsplit(".", 1)[-1]: t["hosts"]["nas1"] for t in tasks if "nas1" in t["hosts"]
+    }
+    return run.returncode, results, run.stdout + run.stderr
+
+
+def steps(results: dict[str, dict[str, Any]]) -> list[str]:
+    """Give every step of both modules."""
+    return [line for module in ("nas_storage", "nas_repository") for line in results.get(module, {}).get("changes", [])]
+
+
+@pytest.fixture(scope="module")
+def nas() -> Any:
+    return testinfra.get_host(f"ansible://nas1?ansible_inventory={INVENTORY}")
+
+
+class Client:
+    """restic and curl on server1, with the credentials of one account."""
+
+    def __init__(self, host: Any) -> None:
+        self.host = host
+        self.write("/root/nas-test/pem", SECRETS["nas_test_certificate"])
+        self.write("/root/nas-test/repository", SECRETS["nas_test_repository_password"])
+
+    def write(self, path: str, text: str) -> None:
+        folder = shlex.quote(str(Path(path).parent))
+        self.host.run_test(f"umask 077; mkdir -p {folder}; printf %s {shlex.quote(text)} > {shlex.quote(path)}")
+
+    def restic(self, account: str, arguments: str, password: str = "", repository: str = "", pem: str = "pem") -> Any:
+        secret = password or SECRETS["nas_test_passwords"][account]
+        return self.host.run(
+            f"RESTIC_REST_USERNAME={account} RESTIC_REST_PASSWORD={shlex.quote(secret)} "
+            f"RESTIC_PASSWORD_FILE=/root/nas-test/repository timeout 120 restic --cacert /root/nas-test/{pem} --no-cache "
+            f"--retry-lock 0s -r rest:{URL}/{repository or account}/ {arguments}"
+        )
+
+    def http(self, account: str, method: str, path: str, password: str = "", body: str = "x") -> int:
+        secret = password or SECRETS["nas_test_passwords"][account]
+        data = f"--data-binary {body}" if method == "POST" else "--head" if method == "HEAD" else f"-X {method}"
+        answer = self.host.run(
+            f"curl -s -o /dev/null -w '%{{http_code}}' --cacert /root/nas-test/pem "
+            f"-u {account}:{shlex.quote(secret)} {data} {URL}{path}"
+        )
+        assert answer.rc == 0, answer.stderr
+        return int(answer.stdout)
+
+    def snapshots(self, account: str) -> list[dict[str, Any]]:
+        listed = self.restic(account, "snapshots --json")
+        assert listed.rc == 0, listed.stderr
+        return list(json.loads(listed.stdout))
+
+
+@pytest.fixture(scope="module")
+def client() -> Client:
+    return Client(testinfra.get_host(f"ansible://server1?ansible_inventory={INVENTORY}"))
+
+
+def backed_up(client: Client, account: str, megabytes: int, name: str) -> Any:
+    client.host.run_test(
+        f"mkdir -p /root/nas-test/data && head -c {megabytes}M /dev/urandom > /root/nas-test/data/{name}"
+    )
+    return client.restic(account, f"backup --json /root/nas-test/data/{name}")
+
+
+# --- the service ------------------------------------------------------------------------------------------------------
+
+
+def test_a_client_makes_its_repository_backs_up_and_restores_the_same_bytes(client: Client) -> None:
+    made = client.restic("server1", "init")
+    assert made.rc == 0, made.stderr
+    run = backed_up(client, "server1", 30, "first")
+    assert run.rc == 0, run.stderr
+    back = client.restic("server1", "restore latest --target /root/nas-test/back")
+    assert back.rc == 0, back.stderr
+    client.host.run_test("cmp /root/nas-test/data/first /root/nas-test/back/root/nas-test/data/first")
+
+
+def test_more_can_be_appended(client: Client) -> None:
+    before = len(client.snapshots("server1"))
+    assert before > 0
+    assert backed_up(client, "server1", 5, "second").rc == 0
+    assert len(client.snapshots("server1")) == before + 1
+
+
+def test_a_wrong_password_is_refused(client: Client) -> None:
+    assert client.http("server1", "GET", "/server1/config", password="wrong") == 401
+    refused = client.restic("server1", "snapshots", password="wrong")
+    assert refused.rc != 0
+    assert "401" in refused.stderr
+
+
+def test_one_account_cannot_reach_anothers_repository(client: Client) -> None:
+    assert client.http("server1", "GET", "/server1/config") == 200
+    for method, path in (
+        ("GET", "/server1/config"),
+        ("GET", "/server1/snapshots/"),
+        ("HEAD", "/server1/config"),
+        ("POST", "/server1/snapshots/" + "0" * 64),
+        ("POST", "/server1/?create=true"),
+        ("GET", "/desk1/../server1/config"),
+        ("GET", "/"),
+    ):
+        assert client.http("desk1", method, path) in (401, 403, 404, 405), (method, path)
+    # 404 above would be an open door to an empty house: name the ones that matter exactly
+    assert client.http("desk1", "GET", "/server1/config") == 401
+    assert client.http("desk1", "POST", "/server1/snapshots/" + "0" * 64) == 401
+    assert client.restic("desk1", "snapshots", repository="server1").rc != 0
+
+
+def test_nothing_can_be_deleted_or_overwritten(client: Client, nas: Any) -> None:
+    snapshot = client.snapshots("server1")[0]["id"]
+    pack = nas.check_output(f"find {REPOSITORIES}/server1/data -type f | head -1").rsplit("/", 1)[-1]
+    before = nas.check_output(
+        f"cd {REPOSITORIES}/server1 && find . -path ./locks -prune -o -type f -print0 | sort -z | xargs -0 sha256sum"
+    )
+    assert client.http("server1", "DELETE", f"/server1/snapshots/{snapshot}") == 403
+    assert client.http("server1", "DELETE", f"/server1/data/{pack}") == 403
+    assert client.http("server1", "DELETE", "/server1/config") == 403
+    assert client.http("server1", "DELETE", "/server1/") in (403, 405)
+    assert client.http("server1", "POST", "/server1/config") == 403
+    assert client.http("server1", "POST", f"/server1/data/{pack}") == 403
+    forgotten = client.restic("server1", f"forget {snapshot}")
+    assert forgotten.rc != 0
+    assert "403" in forgotten.stderr
+    after = nas.check_output(
+        f"cd {REPOSITORIES}/server1 && find . -path ./locks -prune -o -type f -print0 | sort -z | xargs -0 sha256sum"
+    )
+    assert len(before.splitlines()) > 5
+    assert after == before
+
+
+def test_a_false_object_is_refused(client: Client) -> None:
+    # --no-verify-upload is never given: content must match its name
+    assert client.http("server1", "POST", "/server1/data/" + "ab" * 32) == 400
+
+
+def test_a_client_that_pins_another_certificate_stops_before_it_logs_in(client: Client) -> None:
+    client.write("/root/nas-test/other-pem", SECRETS["nas_test_renewed"]["certificate"])
+    refused = client.restic("server1", "snapshots", pem="other-pem")
+    assert refused.rc != 0
+    assert "x509" in refused.stderr or "certificate" in refused.stderr
+
+
+def test_plain_http_is_not_answered(client: Client) -> None:
+    # Go's server says 400 to plain HTTP on a TLS port
+    assert client.host.run("curl -s -o /dev/null -w '%{http_code}' http://198.18.0.11:8000/").stdout == "400"
+
+
+def test_debians_own_service_never_ran(nas: Any) -> None:
+    assert nas.run("systemctl is-active restic-rest-server").stdout.strip() == "inactive"
+    assert nas.run("systemctl is-enabled restic-rest-server").stdout.strip() == "disabled"
+    assert nas.check_output("journalctl -q --no-pager -u restic-rest-server") == ""
+
+
+def test_the_files_of_one_host_are_closed_to_others(nas: Any) -> None:
+    assert nas.check_output(f"stat -c '%U %a' {REPOSITORIES}/server1") == "restic-rest-server 700"
+    for secret in ("/etc/holdfast-nas/tls.key", "/etc/holdfast-nas/htpasswd", f"{REPOSITORIES}/server1/config"):
+        assert nas.run(f"runuser -u nobody -- cat {secret}").rc != 0
+        assert nas.run(f"test -s {secret}").rc == 0
+
+
+def test_one_hosts_limit_does_not_stop_another(client: Client, nas: Any) -> None:
+    assert client.restic("desk1", "init").rc == 0
+    assert backed_up(client, "desk1", 5, "small").rc == 0
+    flood = client.host.run("head -c 100M /dev/urandom > /root/nas-test/data/flood")
+    assert flood.rc == 0
+    full = client.restic("desk1", "backup --retry-lock 0s /root/nas-test/data/flood")
+    assert full.rc != 0
+    assert "507" in full.stderr or "quota" in full.stderr.lower(), full.stderr
+    used = int(nas.check_output(f"du -sb {REPOSITORIES}/desk1 | cut -f1"))
+    assert 4_000_000 < used <= 40 * 1024 * 1024
+    other = backed_up(client, "server1", 50, "third")
+    assert other.rc == 0, other.stderr
+    # what desk1 had before stays readable
+    assert len(client.snapshots("desk1")) == 1
+
+
+def test_a_killed_server_comes_back_and_leaves_no_half_uploads(client: Client, nas: Any) -> None:
+    left = f"{REPOSITORIES}/server1/data/00/{'0' * 64}.rest-server-temp123"
+    nas.run_test(f"runuser -u restic-rest-server -- touch {left}")
+    old = nas.check_output(f"systemctl show -P MainPID {SERVICE}")
+    nas.run_test(f"systemctl kill -s KILL {SERVICE}")
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline and nas.check_output(f"systemctl show -P MainPID {SERVICE}") in ("0", old):
+        time.sleep(0.5)
+    assert nas.check_output(f"systemctl show -P MainPID {SERVICE}") not in ("0", old)
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline and client.host.run(f"curl -s -k {URL}/").rc != 0:
+        time.sleep(0.5)
+    assert client.http("server1", "GET", "/server1/config") == 200
+    assert not nas.file(left).exists
+
+
+# --- a second play ----------------------------------------------------------------------------------------------------
+
+
+def test_a_second_play_changes_nothing_and_restarts_nothing(tmp_path: Path, nas: Any) -> None:
+    before = nas.check_output(f"systemctl show -P MainPID {SERVICE}")
+    code, results, _out = play(tmp_path)
+    assert code == 0
+    assert steps(results) == []
+    assert nas.check_output(f"systemctl show -P MainPID {SERVICE}") == before
+    storage, repository = results["nas_storage"], results["nas_repository"]
+    assert (storage["mounted"], storage["degraded"], storage["profile"]) == (True, False, "raid1")
+    assert len(storage["devices"]) == 2
+    assert storage["quota"] == "simple"
+    assert 1_000_000_000 < storage["bytes"]["free"] < storage["bytes"]["total"]
+    assert repository["serving"] is True
+    assert repository["certificate"]["days_left"] in (3649, 3650)
+    assert repository["accounts"]["server1"]["used"] > 80_000_000
+    assert repository["accounts"]["server1"]["quota"] == 600 * 1024 * 1024
+
+
+def test_nothing_secret_is_printed(tmp_path: Path) -> None:
+    code, _results, out = play(
+        tmp_path, "-vvv", "--check", "--diff", nas_repository_accounts=accounts(server1=None, former="50MiB")
+    )
+    assert code == 0
+    assert "former" in out
+    for secret in (*SECRETS["nas_test_hashes"].values(), SECRETS["nas_test_key"].splitlines()[1]):
+        assert secret not in out
+
+
+def test_drifted_modes_are_reported_then_repaired(tmp_path: Path, nas: Any) -> None:
+    loose = {"/etc/holdfast-nas/htpasswd": "640", "/etc/holdfast-nas/tls.key": "640", f"{REPOSITORIES}/server1": "700"}
+    for path in loose:
+        nas.run_test(f"chmod 777 {path}")
+    code, results, _out = play(tmp_path, "--check")
+    assert code == 0
+    assert sorted(results["nas_repository"]["repaired"]) == sorted(loose)
+    assert {nas.check_output(f"stat -c %a {path}") for path in loose} == {"777"}
+    code, results, _out = play(tmp_path)
+    assert code == 0
+    assert sorted(results["nas_repository"]["repaired"]) == sorted(loose)
+    assert {path: nas.check_output(f"stat -c %a {path}") for path in loose} == loose
+
+
+def test_an_account_comes_and_goes_without_a_restart_and_its_data_stays(
+    tmp_path: Path, nas: Any, client: Client
+) -> None:
+    before = nas.check_output(f"systemctl show -P MainPID {SERVICE}")
+    assert client.http("former", "GET", "/former/config") == 401
+    code, _results, _out = play(tmp_path, nas_repository_accounts=[*USUAL, *accounts(former="100MiB")])
+    assert code == 0
+    assert client.restic("former", "init").rc == 0
+    code, results, _out = play(tmp_path)
+    assert code == 0
+    assert results["nas_repository"]["orphans"] == ["former"]
+    assert client.http("former", "GET", "/former/config") == 401
+    assert nas.file(f"{REPOSITORIES}/former/config").exists
+    assert nas.check_output(f"systemctl show -P MainPID {SERVICE}") == before
+
+
+def test_a_new_certificate_is_served_and_warned_about_when_short(tmp_path: Path, nas: Any) -> None:
+    renewed = SECRETS["nas_test_renewed"]
+    code, results, out = play(
+        tmp_path, nas_repository_certificate=renewed["certificate"], nas_repository_key=renewed["key"]
+    )
+    assert code == 0
+    assert results["nas_repository"]["serving"] is True
+    assert results["nas_repository"]["certificate"]["days_left"] in (19, 20)
+    assert "the certificate expires on" in out
+    code, results, _out = play(tmp_path)
+    assert code == 0
+    assert f"restart {SERVICE}.service (/etc/holdfast-nas/tls.pem changed)" in results["nas_repository"]["changes"]
+
+
+def test_a_restart_that_was_lost_is_made_up_for(tmp_path: Path, nas: Any) -> None:
+    """A run that died between writing a file and restarting leaves a file newer than the service."""
+    before = nas.check_output(f"systemctl show -P MainPID {SERVICE}")
+    nas.run_test("touch /etc/holdfast-nas/tls.key")
+    code, results, _out = play(tmp_path)
+    assert code == 0
+    assert [line for line in steps(results) if line.startswith("restart")]
+    assert nas.check_output(f"systemctl show -P MainPID {SERVICE}") != before
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (
+            {
+                "nas_repository_certificate": SECRETS["nas_test_expired"]["certificate"],
+                "nas_repository_key": SECRETS["nas_test_expired"]["key"],
+            },
+            ["expired on 20"],
+        ),
+        ({"nas_repository_key": SECRETS["nas_test_renewed"]["key"]}, ["does not belong to the certificate"]),
+        ({"nas_repository_practice": "other-street"}, ['practice "nas-test"', 'practice "other-street"']),
+        ({"nas_storage_practice": "other-street"}, ['practice "nas-test"', 'practice "other-street"']),
+        ({"nas_storage_host": "nas9"}, ['"nas1"', '"nas9"']),
+        ({"nas_repository_accounts": [{"name": "../up", "password_hash": "x"}]}, ["../up"]),
+        ({"nas_repository_accounts": [*USUAL, *USUAL]}, ["named twice"]),
+        ({"nas_repository_accounts": [{"name": "plain", "password_hash": "hunter22"}]}, ["plain", "bcrypt"]),
+        ({"nas_repository_accounts": accounts(server1="lots")}, ["server1", "200GiB"]),
+        ({"nas_repository_listen": "everywhere"}, ["everywhere", "ADDRESS:PORT"]),
+    ],
+)
+def test_wrong_wishes_are_refused_before_anything_is_written(
+    tmp_path: Path, nas: Any, overrides: dict[str, Any], words: list[str]
+) -> None:
+    tree = "find /etc/holdfast /etc/holdfast-nas /etc/systemd/system -printf '%p %m %u %T@\\n' | sort | sha256sum"
+    before = nas.check_output(tree)
+    code, results, out = play(tmp_path, **overrides)
+    assert code != 0
+    text = next(r["msg"] for r in results.values() if r.get("failed"))
+    assert all(word in text for word in words), text
+    assert "hunter22" not in out
+    assert nas.check_output(tree) == before
+
+
+# --- the pool ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("pool", "words"),
+    [
+        ({"devices": [DISKS[0], DISKS[0]]}, ["same device"]),
+        ({"devices": [DISKS[0], "/tmp/nas-link"]}, ["same device"]),
+        (
+            {"devices": [DISKS[0], "/dev/disk/by-id/gone"]},
+            ["/dev/disk/by-id/gone", "not there", "Nothing was formatted"],
+        ),
+        ({"devices": [DISKS[0]]}, ["needs 2 devices"]),
+        ({"profile": "single"}, ["does not have profile single", "btrfs balance start -dconvert=single,soft"]),
+        ({"devices": [*DISKS, "/etc/hostname"]}, ["/etc/hostname", "not a block device"]),
+        ({"mountpoint": "/srv/../etc"}, ["plain absolute path"]),
+    ],
+)
+def test_a_wrong_pool_is_refused(tmp_path: Path, nas: Any, pool: dict[str, Any], words: list[str]) -> None:
+    nas.run_test(f"ln -sfn {DISKS[0]} /tmp/nas-link")
+    before = nas.check_output("btrfs filesystem show --raw /srv/holdfast | grep -v used")
+    for allow in (False, True):
+        given = {"profile": "raid1", "devices": DISKS, **pool}
+        code, results, _out = play(tmp_path, nas_storage_pool=given, nas_storage_allow_format=allow)
+        assert code != 0
+        assert all(word in results["nas_storage"]["msg"] for word in words), results["nas_storage"]["msg"]
+    assert nas.check_output("btrfs filesystem show --raw /srv/holdfast | grep -v used") == before
+
+
+def test_the_pool_keeps_two_copies_on_two_disks(nas: Any) -> None:
+    kept = json.loads(nas.check_output("btrfs --format json filesystem df /srv/holdfast"))["filesystem-df"]
+    assert {(k["bg-type"], k["bg-profile"]) for k in kept if k["bg-type"] != "GlobalReserve"} == {
+        ("Data", "RAID1"),
+        ("Metadata", "RAID1"),
+        ("System", "RAID1"),
+    }
+    copies = copies_of(nas, biggest_pack(nas))
+    assert sorted(device for device, _offset in copies) == sorted(DISKS)
+
+
+def biggest_pack(nas: Any) -> str:
+    return nas.check_output(f"find {REPOSITORIES}/server1/data -type f -printf '%s %p\\n' | sort -n | tail -1").split(
+        " ", 1
+    )[1]
+
+
+def copies_of(nas: Any, path: str) -> list[tuple[str, int]]:
+    """Say where a file's first block lies: (device, byte offset) of each copy."""
+    nas.run_test("btrfs filesystem sync /srv/holdfast")
+    # filefrag speaks of btrfs's logical addresses, in blocks of 4096 bytes
+    first = re.search(r"^\s*0:\s+0\.\.\s*\d+:\s+(\d+)\.\.", nas.check_output(f"filefrag -v {path}"), re.MULTILINE)
+    assert first, "the file has no extent on disk"
+    mapped = nas.check_output(f"btrfs-map-logical -l {int(first.group(1)) * 4096} -b 4096 {DISKS[0]}")
+    found = re.findall(r"^mirror \d+ logical \d+ physical (\d+) device (\S+)", mapped, re.MULTILINE)
+    return [(device, int(offset)) for offset, device in found]
+
+
+def raw(nas: Any, device: str, offset: int) -> str:
+    """Hash one block as it is on the disk itself, past every cache."""
+    return nas.check_output(
+        f"dd if={device} bs=4096 skip={offset // 4096} count=1 iflag=direct status=none | sha256sum | cut -d' ' -f1"
+    )
+
+
+def test_scrub_mends_a_rotten_byte(tmp_path: Path, nas: Any, client: Client) -> None:
+    path = biggest_pack(nas)
+    whole = nas.check_output(f"sha256sum {path}")
+    sound = nas.check_output(f"head -c 4096 {path} | sha256sum | cut -d' ' -f1")
+    copies = copies_of(nas, path)
+    assert len(copies) == 2
+    assert {raw(nas, *copy) for copy in copies} == {sound}  # the offsets are the file's own, on both disks
+    device, offset = copies[1]
+    nas.run_test(
+        f"dd if={device} of=/tmp/block bs=4096 skip={offset // 4096} count=1 iflag=direct status=none && "
+        f"head -c 100 /dev/zero | dd of=/tmp/block bs=1 seek=1000 conv=notrunc status=none && "
+        f"dd if=/tmp/block of={device} bs=4096 seek={offset // 4096} count=1 oflag=direct conv=notrunc status=none"
+    )
+    Path("/proc/sys/vm/drop_caches").write_text("3\n")  # one kernel for all machines of the lab
+    assert raw(nas, device, offset) != sound, "the injection did not land"
+    nas.run_test("systemctl start holdfast-scrub.service")
+    assert "csum" in nas.check_output("btrfs scrub status -R /srv/holdfast")
+    corrected = re.search(r"corrected_errors: (\d+)", nas.check_output("btrfs scrub status -R /srv/holdfast"))
+    assert corrected
+    assert int(corrected.group(1)) >= 1
+    assert raw(nas, device, offset) == sound
+    assert nas.check_output(f"sha256sum {path}") == whole
+    code, results, _out = play(tmp_path)
+    assert code == 0
+    assert results["nas_storage"]["device_errors"] >= 1
+    assert [d["corruption_errs"] > 0 for d in results["nas_storage"]["devices"]] == [c == device for c in DISKS]
+    nas.run_test("btrfs device stats --reset /srv/holdfast")
+    checked = client.restic("server1", "check --read-data --no-lock")
+    assert checked.rc == 0, checked.stderr
+
+
+def test_the_scrub_timer_is_set(nas: Any) -> None:
+    assert nas.run("systemctl is-enabled holdfast-scrub.timer").stdout.strip() == "enabled"
+    assert nas.check_output("systemctl show -P NextElapseUSecRealtime holdfast-scrub.timer")
+
+
+def test_arrivals_are_the_nass_own_times(client: Client, nas: Any) -> None:
+    claimed = client.restic("server1", "backup --json --time '2035-01-01 00:00:00' /root/nas-test/data/second")
+    assert claimed.rc == 0, claimed.stderr
+    snapshot = next(s["id"] for s in client.snapshots("server1") if s["time"].startswith("2035"))
+    arrivals = asked_arrivals()["arrivals"]
+    assert abs(arrivals["server1"][snapshot] - time.time()) < 120
+    assert set(arrivals["server1"]) == {s["id"] for s in client.snapshots("server1")}
+    assert set(arrivals) == {"server1", "desk1", "former"}
+    assert arrivals["former"] == {}
+
+
+def asked_arrivals() -> dict[str, Any]:
+    run = subprocess.run(
+        [
+            Path(sys.executable).parent / "ansible",
+            "nas1",
+            "-i",
+            INVENTORY,
+            "-m",
+            "holdfast.practice.snapshot_arrivals",
+            "--check",
+        ]
+        + ["-a", "practice=nas-test host=nas1 sizes=true"],
+        cwd=PROJECT,
+        env={
+            **os.environ,
+            "ANSIBLE_INVENTORY_ENABLED": "yaml",
+            "ANSIBLE_LOAD_CALLBACK_PLUGINS": "true",
+            "ANSIBLE_STDOUT_CALLBACK": "ansible.posix.json",
+            "ANSIBLE_COLLECTIONS_PATH": str(PROJECT / ".collections"),
+        },
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+    )
+    return dict(json.loads(run.stdout[run.stdout.index("{") :])["plays"][0]["tasks"][0]["hosts"]["nas1"])
+
+
+# --- the end: these leave the NAS changed -----------------------------------------------------------------------------
+
+
+def wait_for(host: Any, command: str, seconds: int) -> None:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        try:
+            if host.run(command).rc == 0:
+                return
+        except RuntimeError:  # ssh itself failed: not up yet
+            pass
+        time.sleep(1)
+    pytest.fail(f"not within {seconds} s: {command}")
+
+
+def test_pool_and_service_come_back_after_a_restart(tmp_path: Path, nas: Any, client: Client) -> None:
+    boot = nas.check_output("cat /proc/1/stat | cut -d' ' -f22")
+    count = len(client.snapshots("server1"))
+    nas.run("systemctl reboot")
+    wait_for(nas, f"test $(cut -d' ' -f22 /proc/1/stat) != {boot} && systemctl is-active {SERVICE}", 90)
+    assert nas.mount_point("/srv/holdfast").filesystem == "btrfs"
+    assert len(client.snapshots("server1")) == count
+    code, results, _out = play(tmp_path)
+    assert code == 0
+    assert steps(results) == []
+
+
+def test_without_its_pool_the_service_does_not_start(nas: Any, tmp_path: Path) -> None:
+    nas.run_test("systemctl stop srv-holdfast.mount")
+    assert nas.run(f"systemctl is-active {SERVICE}").rc != 0
+    assert nas.run("mountpoint -q /srv/holdfast").rc != 0
+    nas.run_test("systemctl mask --runtime srv-holdfast.mount")
+    assert nas.run(f"systemctl start {SERVICE}").rc != 0
+    nas.run_test("systemctl unmask --runtime srv-holdfast.mount")
+    code, _results, _out = play(tmp_path)
+    assert code == 0
+
+
+def test_removal_leaves_no_service_and_no_secret_but_all_data(tmp_path: Path, nas: Any, client: Client) -> None:
+    count = len(client.snapshots("server1"))
+    code, results, _out = play(tmp_path, nas_storage_state="absent")
+    assert code != 0
+    assert "nas_repository_state: absent" in results["nas_storage"]["msg"]
+    for again in (False, True):
+        code, results, _out = play(tmp_path, nas_repository_state="absent")
+        assert code == 0
+        assert bool(results["nas_repository"]["changes"]) is not again
+        assert results["nas_repository"]["orphans"] == ["desk1", "former", "server1"]
+    assert not nas.file("/etc/holdfast-nas").exists
+    assert nas.run(f"systemctl cat {SERVICE}").rc != 0
+    assert client.host.run(f"curl -s -k {URL}/").rc == 7
+    for again in (False, True):
+        code, results, _out = play(
+            tmp_path, nas_storage_state="absent", nas_repository_state="absent"
+        )
+        assert code == 0
+        assert bool(results["nas_storage"]["changes"]) is not again
+    assert not nas.file("/srv/holdfast").exists
+    assert "srv-holdfast" not in nas.check_output("systemctl list-unit-files --no-legend")
+    code, results, _out = play(tmp_path)
+    assert code == 0
+    assert not [line for line in steps(results) if line.startswith("format")]
+    assert len(client.snapshots("server1")) == count
+
+
+def test_a_disk_that_carries_anything_is_not_formatted(tmp_path: Path, nas: Any) -> None:
+    """The pool is given up for good here: its disks get other owners."""
+    code, _results, _out = play(tmp_path, nas_repository_state="absent")
+    assert code == 0
+    code, _results, _out = play(tmp_path, nas_repository_state="absent", nas_storage_state="absent")
+    assert code == 0
+    first, second = DISKS
+    for prepare, words, allowed in (
+        # a member of our own pool is lost: never format, whatever is said
+        (f"wipefs -q -a {second}", ["degraded", "Nothing was formatted", second], False),
+        (
+            f"wipefs -q -a {first} && mkfs.ext4 -q -F -L PATIENTS {second}",
+            [second, 'ext4 "PATIENTS"', "nas_storage_allow_format: true"],
+            None,
+        ),
+        (f"mount {second} /mnt", [second, "in use", "/mnt"], False),
+        (f"umount /mnt && mkswap -q -f {second}", [second, "swap", "nas_storage_allow_format: true"], None),
+        (
+            f"wipefs -q -a {second} && mkfs.btrfs -q -f -L holdfast:other-street {second}",
+            ["other-street", "never formatted"],
+            False,
+        ),
+    ):
+        nas.run_test(prepare)
+        before = nas.check_output(f"head -c 64M {second} | sha256sum; head -c 64M {first} | sha256sum")
+        code, results, _out = play(tmp_path, nas_repository_state="absent")
+        assert code != 0, prepare
+        assert all(word in results["nas_storage"]["msg"] for word in words), results["nas_storage"]["msg"]
+        if allowed is False:
+            code, results, _out = play(tmp_path, nas_repository_state="absent", nas_storage_allow_format=True)
+            assert code != 0, prepare
+            assert "nas_storage_allow_format" not in results["nas_storage"]["msg"]
+        assert nas.check_output(f"head -c 64M {second} | sha256sum; head -c 64M {first} | sha256sum") == before
+
+
+def test_allow_format_erases_a_free_disk_once_asked(tmp_path: Path, nas: Any) -> None:
+    nas.run_test(f"wipefs -q -a {DISKS[1]} && mkfs.ext4 -q -F {DISKS[1]}")
+    code, results, _out = play(tmp_path, "--check", nas_storage_allow_format=True)
+    assert code == 0
+    assert any(line.startswith("format") for line in steps(results))
+    assert "ext4" in nas.check_output(f"wipefs -n {DISKS[1]}")
+    code, results, _out = play(tmp_path, nas_storage_allow_format=True)
+    assert code == 0, results
+    assert any(line.startswith("format") for line in steps(results))
+    code, results, _out = play(tmp_path)
+    assert code == 0
+    assert steps(results) == []
