@@ -558,7 +558,7 @@ def settle_job(name: str, places: Places, service: Mapping[str, str]) -> int:
         begun = read_json(places.running(name))
         if not free or not begun:
             return 0
-        result = service.get("SERVICE_RESULT", "")
+        result = service.get("MONITOR_SERVICE_RESULT", "")
         causes = {"oom-kill": ("out_of_memory", "the host ran out of memory"),
                   "timeout": ("time_limit", "the job did not end within its time limit")}  # fmt: skip
         code, message = causes.get(result, ("killed", "the run was killed, or the host went down, before its end"))
@@ -571,8 +571,14 @@ def settle_job(name: str, places: Places, service: Mapping[str, str]) -> int:
 def overview(places: Places, now: float) -> list[dict[str, Any]]:
     """One row for each job: job, state, finished, age_s, last_ok, reasons. A job that never ran is FAILED."""
     rows = []
+    boot = places.boot_id.read_text(encoding="ascii").strip()
     for path in sorted((places.etc / "jobs").glob("*.json")):
         record = read_json(places.status(path.stem)) or {}
+        begun = read_json(places.running(path.stem))
+        if begun and begun["facts"]["boot_id"] != boot:
+            reason = {"code": "killed", "message": f"the host went down during the run of {utc(begun['started'])}"}
+            record = {**record, "state": "FAILED", "reasons": [reason]}
+            begun = None
         finished = record.get("finished")
         age = now - _seconds(finished) if finished else None
         rows.append(
@@ -582,7 +588,7 @@ def overview(places: Places, now: float) -> list[dict[str, Any]]:
                 "finished": finished,
                 "age_s": round(age) if age is not None else None,
                 "last_ok": (record.get("last_ok") or {}).get("finished"),
-                "running": places.running(path.stem).exists(),
+                "running": begun is not None,
                 "reasons": record.get("reasons", [{"code": "never_ran", "message": "this job has not run yet"}]),
             }
         )

@@ -17,6 +17,7 @@ UNITS = "/etc/systemd/system"
 PACKAGE = "holdfast_agent"
 PIN = f"{ETC}/repository.json"
 SERVICE = f"{UNITS}/holdfast-backup@.service"
+SETTLE = f"{UNITS}/holdfast-settle@.service"
 _TIMER = re.compile(r"holdfast-backup@([a-z0-9_-]+)\.timer")
 _DROP_IN = re.compile(r"holdfast-backup@([a-z0-9_-]+)\.service\.d")
 _JOB = re.compile(r"([a-z0-9_-]+)\.json")
@@ -40,11 +41,11 @@ SERVICE_TEXT = f"""\
 Description=Holdfast backup of %i
 Wants=network-online.target
 After=network-online.target time-sync.target postgresql.service
+OnFailure=holdfast-settle@%i.service
 
 [Service]
 Type=oneshot
 ExecStart={LIB}/agent run %i
-ExecStopPost={LIB}/agent settle %i
 SyslogIdentifier=holdfast-backup
 LoadCredential=repository-password:{ETC}/credentials/repository-password
 LoadCredential=rest-username:{ETC}/credentials/rest-username
@@ -83,6 +84,31 @@ RestrictSUIDSGID=yes
 LockPersonality=yes
 SystemCallArchitectures=native
 SystemCallFilter=@system-service
+"""
+
+# A unit of its own and not ExecStopPost: what kills a whole service kills that with it, and no record is written.
+SETTLE_TEXT = f"""\
+# Managed by Ansible (holdfast.practice.backup_agent)
+[Unit]
+Description=Holdfast: record of a backup of %i that was killed
+
+[Service]
+Type=oneshot
+ExecStart={LIB}/agent settle %i
+SyslogIdentifier=holdfast-backup
+UMask=0077
+RuntimeDirectory=holdfast
+RuntimeDirectoryMode=0700
+RuntimeDirectoryPreserve=yes
+CapabilityBoundingSet=
+NoNewPrivileges=yes
+ProtectSystem=strict
+ReadWritePaths={STATE}
+ProtectHome=yes
+PrivateTmp=yes
+PrivateDevices=yes
+PrivateNetwork=yes
+RestrictAddressFamilies=AF_UNIX
 """
 
 
@@ -209,6 +235,7 @@ def wanted(
         File(f"{LIB}/agent", LAUNCHER.encode(), 0o755),
         *(File(f"{LIB}/{PACKAGE}/{name}", text.encode(), 0o644) for name, text in sorted(program.items())),
         File(SERVICE, SERVICE_TEXT.encode(), 0o644),
+        File(SETTLE, SETTLE_TEXT.encode(), 0o644),
     ]
     units = []
     for job in jobs:
@@ -234,6 +261,7 @@ def unwanted(found_jobs: Sequence[str], program: Iterable[str]) -> Wanted:
         File(f"{ETC}/nas.pem", None),
         File(PIN, None),
         File(SERVICE, None),
+        File(SETTLE, None),
         File(f"{LIB}/agent", None),
         *(File(f"{LIB}/{PACKAGE}/{name}", None) for name in sorted(program)),
     ]

@@ -81,9 +81,14 @@ def read_record(job: str) -> dict[str, Any] | None:
     return found if isinstance(found, dict) else None
 
 
+def is_new(before: dict[str, Any] | None, after: dict[str, Any] | None) -> bool:
+    """Is there a record, and of another run than before? Pure."""
+    return after is not None and (before is None or before.get("run") != after.get("run"))
+
+
 def judge(before: dict[str, Any] | None, after: dict[str, Any] | None, accept: list[str]) -> str:
     """Why the run is a failure; empty when it is none. Pure."""
-    if after is None or (before is not None and before.get("run") == after.get("run")):
+    if after is None or not is_new(before, after):
         return "the run left no status record"
     state = after.get("state")
     if state == "OK" or state in accept:
@@ -120,6 +125,11 @@ def main() -> None:
     unit = f"holdfast-backup@{job}.service"
     code, _out, err = module.run_command(["systemctl", "start", "--", unit])
     after = read_record(job)
+    if not is_new(before, after):
+        # killed: the service's own way to record that may still be under way
+        settle_code, _out, settle_err = module.run_command([f"{backup_host.LIB}/agent", "settle", job])
+        err += settle_err if settle_code != 0 else ""
+        after = read_record(job)
     why = judge(before, after, params["accept"])
     if why:
         detail = f" (systemctl: {err.strip()})" if code != 0 and "no status record" in why else ""

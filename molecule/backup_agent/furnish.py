@@ -1,0 +1,55 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""Lay out files with the names that people give them, and a small clinic database. Usage: furnish.py HOST."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+NAMES = (b"plain.txt", b"with space.txt", "Überweisung März.pdf".encode(), b'quo"te\'s $HOME.txt', b"new\nline.txt",
+         b"latin-\xfc.txt", b"-dash.txt", b"back\\slash.txt", b"star*[x].txt", b" lead and trail ")  # fmt: skip
+CLINIC = """
+create table patient (id bigint generated always as identity primary key, name text not null, born date);
+create table appointment (id bigint generated always as identity primary key, patient bigint references patient,
+                          starts timestamptz not null, recorded_at timestamptz not null default now());
+create table image (path text primary key, patient bigint references patient);
+insert into patient (name, born) select 'Patient ' || n, date '1950-01-01' + n from generate_series(1, 2000) n;
+insert into appointment (patient, starts) select 1 + n % 2000, now() + n * interval '1 minute' from generate_series(1, 5000) n;
+insert into image select format('p%s/scan %s.png', n % 10, n), 1 + n % 2000 from generate_series(1, 40) n;
+insert into image values ('/srv/clinic/images/p0/absolute ü.png', 1);
+"""
+
+
+def fill(folder: bytes) -> None:
+    """One file for every name."""
+    place = Path(os.fsdecode(folder))
+    place.mkdir(parents=True, exist_ok=True)
+    for number, name in enumerate(NAMES):
+        (place / os.fsdecode(name)).write_bytes(os.urandom(1000 + number))
+
+
+def main() -> None:
+    """Furnish this host."""
+    if sys.argv[1] == "desk1":
+        fill(b"/home/reception/Documents")
+    else:
+        fill(b"/srv/clinic/documents/letters")
+        fill("/srv/clinic/documents/Befunde für Ärzte".encode())
+        Path("/srv/clinic/documents/left out.tmp").write_text("not for the backup")
+        Path("/srv/clinic/documents/empty").mkdir()
+        for n in range(1, 41):
+            image = Path(f"/srv/clinic/images/p{n % 10}/scan {n}.png")
+            image.parent.mkdir(parents=True, exist_ok=True)
+            image.write_bytes(os.urandom(3000 + n))
+        Path("/srv/clinic/images/p0/absolute ü.png").write_bytes(os.urandom(10))
+        as_postgres = ["runuser", "-u", "postgres", "--"]
+        subprocess.run([*as_postgres, "createdb", "-E", "UTF8", "-T", "template0", "clinic"], check=True, cwd="/")
+        subprocess.run(
+            [*as_postgres, "psql", "-Xq1", "-v", "ON_ERROR_STOP=1", "clinic"],
+            check=True, cwd="/", input=CLINIC.encode(),
+        )  # fmt: skip
+    Path("/srv/furnished").touch()
+
+
+main()
