@@ -6,6 +6,7 @@ from __future__ import annotations
 import datetime as dt
 import functools
 import io
+import itertools
 import random
 
 from PIL import Image, ImageChops, ImageDraw, ImageFilter
@@ -66,7 +67,7 @@ def _hand(draw: ImageDraw.ImageDraw, rng: random.Random) -> None:
         lean = (x - 124) * 0.28 * spread
         draw.line([(x, 160), (x + lean, tip - 8)], fill=66, width=26)
         joints = [190, 132, 132 - (132 - tip) * 0.45, 132 - (132 - tip) * 0.78, tip]
-        for low, high in zip(joints, joints[1:], strict=False):
+        for low, high in itertools.pairwise(joints):
             bottom, top = x + lean * (190 - low) / 150, x + lean * (190 - high) / 150
             _bone(draw, [(bottom, low - 4), (top, high + 3)], width - finger % 2, 190)
     draw.line([(70, 200), (24, 130)], fill=66, width=28)

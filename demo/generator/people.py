@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
+import functools
 import random
 
 STREETS = [
@@ -78,6 +79,7 @@ class Pools:
     family: tuple[str, ...]
 
 
+@functools.cache
 def draw_pools(seed: int, per_locale: int = 160) -> Pools:
     """Draw the name pools. A few awkward names are always in: they are what breaks careless file handling."""
     from faker import Faker
@@ -86,7 +88,7 @@ def draw_pools(seed: int, per_locale: int = 160) -> Pools:
     male: list[str] = ["Jürgen", "Søren", "José"]
     family: list[str] = ["O'Brien", "Müller", "D'Angelo", "Nguyễn", "Strauß", "van der Berg", "McTavish"]
     for number, locale in enumerate(LOCALES):
-        faker = Faker(locale)
+        faker = Faker(locale, providers=["faker.providers.person"])  # the other thirty take seconds to load
         faker.seed_instance(seed * 100 + number)
         female += [faker.first_name_female() for _ in range(per_locale)]
         male += [faker.first_name_male() for _ in range(per_locale)]

@@ -29,6 +29,13 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    folder = tmp_path_factory.mktemp("demo") / "small"
+    generator.build(folder, TODAY, scale=0.01)
+    return folder
+
+
 def copied(folder: pathlib.Path, table: str) -> list[dict[str, str | None]]:
     """Read a table's COPY block as PostgreSQL would."""
     text = (folder / "clinic.sql").read_text(encoding="utf-8")
@@ -58,10 +65,10 @@ def test_the_same_arguments_give_the_same_bytes(data: pathlib.Path, tmp_path: pa
 
 
 @pytest.mark.parametrize(("today", "seed"), [(TODAY + dt.timedelta(days=1), 1), (TODAY, 2)])
-def test_another_day_or_seed_gives_other_data(tmp_path: pathlib.Path, today: dt.date, seed: int) -> None:
+def test_another_day_or_seed_gives_other_data(
+    small: pathlib.Path, tmp_path: pathlib.Path, today: dt.date, seed: int
+) -> None:
     generator.build(tmp_path / "other", today, seed, 0.01)
-    small = tmp_path / "small"
-    generator.build(small, TODAY, scale=0.01)
     for name in ("VERSION", "clinic.sql", "server1.tar", "desk1.tar"):
         assert (small / name).read_bytes() != (tmp_path / "other" / name).read_bytes()
 

@@ -11,6 +11,7 @@ import re
 import subprocess
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import jinja2
 import pytest
@@ -381,7 +382,7 @@ def test_what_is_wrong_is_said(case: Case, spoil: Any, state: str, where: str, s
 
 
 def test_nothing_at_all_is_red_everywhere() -> None:
-    ledger = {"ok": False, "count": 0, "head": None, "broken": None, "notes": [], "error": None}
+    ledger: dict[str, Any] = {"ok": False, "count": 0, "head": None, "broken": None, "notes": [], "error": None}
     model = build_report(SUMMARY, [], [], ledger, NOW)
     assert model["verdict"]["state"] == "FAIL"
     assert [figure["state"] for figure in model["figures"]] == ["bad"] * 5
@@ -684,4 +685,4 @@ def test_other_words() -> None:
         "3.2 GB",
     ]
     assert amount(226088) == "226\u202f088"
-    assert clock_time(NOW, report_code.ZoneInfo("Europe/Berlin")) == "Sat 21 Nov 2026, 21:47"
+    assert clock_time(NOW, ZoneInfo("Europe/Berlin")) == "Sat 21 Nov 2026, 21:47"
