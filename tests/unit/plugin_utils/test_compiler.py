@@ -8,6 +8,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import yaml
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from ansible_collections.holdfast.practice.plugins.inventory import practice
 from ansible_collections.holdfast.practice.plugins.plugin_utils import check, compiler, source
 from ansible_collections.holdfast.practice.plugins.plugin_utils.compiler import Template
 
@@ -298,3 +301,30 @@ def test_hosts_and_jobs_begin_at_different_minutes_that_stay():
     assert len(minutes) > 40
     assert max(minutes) <= 54
     assert compiler.stable_minute("harbour-street", "server1", "clinical_db") == STABLE
+
+
+ROLES = {
+    "nas_storage": "nas",
+    "nas_repository": "nas",
+    "backup_agent": "agents",
+    "power": "power",
+    "restore_host": "restore_hosts",
+}
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_the_variables_are_those_that_the_role_asks_for(role):
+    """The compiler is the only place that knows both the document and the roles."""
+    specs = yaml.safe_load((REPOSITORY / "roles" / role / "meta" / "argument_specs.yml").read_text())["argument_specs"]
+    inventory = compiled()
+    assert inventory.groups[ROLES[role]]
+    for host in inventory.groups[ROLES[role]]:
+        given = {name: value for name, value in inventory.host_vars[host].items() if name.startswith(f"{role}_")}
+        assert given
+        options = specs["main"]["options"]
+        assert set(given) <= set(options)
+        assert ArgumentSpecValidator(options).validate(given).error_messages == []
+
+
+def test_the_example_in_the_plugins_documentation_is_a_good_document():
+    compiled(practice.EXAMPLES)
