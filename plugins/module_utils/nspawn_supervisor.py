@@ -1,4 +1,3 @@
-#!/usr/bin/python
 # SPDX-License-Identifier: Apache-2.0
 """Keep one nspawn machine running: started beside the machine as FOLDER/supervise, detached from whoever started it.
 
