@@ -28,7 +28,7 @@ def certificate(first_day: int, last_day: int) -> dict[str, str]:
     """Make a self-signed certificate for the NAS and its key; days count from now, and may be negative."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "nas1")])
-    now = datetime.datetime.now(datetime.timezone.utc)
+    now = datetime.datetime.now(datetime.UTC)
     address = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("198.18.0.11"))])
     made = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
     made = made.not_valid_before(now + datetime.timedelta(days=first_day))
