@@ -329,7 +329,7 @@ class Fetch:
     def _hand_dump_over(self, dump_path: str) -> None:
         """Let the machine's postgres user read the dump. Nothing a snapshot holds is followed out of its folder."""
         base = f"{PLACE}/{self._wanted.item}"
-        steps = [step for step in dump_path.split("/") if step]
+        steps = [step for step in dump_path.split("/") if step] or [".."]
         here = f"{self._root}{base}/database"
         for number, step in enumerate(steps, start=1):
             here = f"{here}/{step}"
@@ -463,7 +463,13 @@ def judge(
     phases["engine_start_s"] = started_s + time.monotonic() - began
     began = time.monotonic()
     database = f"restored_{wanted.item}"
-    reasons = _load(postgres, database, dump)
+    made = postgres.call("createdb", "--template=template0", "--encoding=UTF8", database)
+    if made.rc != 0:
+        reason = Reason("engine_failed", f"createdb ended with {made.rc} in the restore machine", INCONCLUSIVE)
+        return {"levels": {"database": level(0, [reason])}, "figures": figures}
+    # Owners and grants name roles of the live cluster, which a dump does not carry.
+    load = postgres.call("pg_restore", "--no-owner", "--no-privileges", "--jobs=2", f"--dbname={database}", dump)
+    reasons = load_reasons(load)
     try:
         restored = _ask(postgres, database, oracle, questions)
     except (QueryError, postgresql_oracle.OracleError) as error:
@@ -483,15 +489,6 @@ def judge(
     )
     judged = level(tables, reasons, probes=len(restored["probes"]), images=figures["images"], amcheck=amcheck)
     return {"levels": {"database": judged}, "figures": figures}
-
-
-def _load(postgres: MachinePostgres, database: str, dump: str) -> list[Reason]:
-    made = postgres.call("createdb", "--template=template0", "--encoding=UTF8", database)
-    if made.rc != 0:
-        return [Reason("engine_failed", f"createdb ended with {made.rc} in the restore machine", INCONCLUSIVE)]
-    # Owners and grants name roles of the live cluster, which a dump does not carry.
-    done = postgres.call("pg_restore", "--no-owner", "--no-privileges", "--jobs=2", f"--dbname={database}", dump)
-    return load_reasons(done)
 
 
 def load_reasons(done: Done) -> list[Reason]:

@@ -1,0 +1,359 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a restored backup has to show, decided without a file, a command or a clock."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from ansible_collections.holdfast.practice.plugins.module_utils import verify
+from ansible_collections.holdfast.practice.plugins.module_utils.verify import (
+    FAIL,
+    INCONCLUSIVE,
+    PASS,
+    Found,
+    NothingMoreError,
+    Reason,
+    Run,
+    Snapshot,
+    Wanted,
+)
+
+WANTED = Wanted(
+    "harbour", "documents", "documents", "server1", "server1", 86400, 14400, ("arrival", "structure", "files")
+)
+NOW = 1_800_000_000.0
+REPO = "r" * 64
+
+
+def snapshot(name, part="oracle", at=NOW - 700, host="server1", practice="harbour", job="documents", run="R1"):
+    tags = frozenset({f"practice={practice}", f"job={job}", f"part={part}", f"run={run}"})
+    return Snapshot(name * 64, at, host, tags)
+
+
+ORACLE, FILES = snapshot("a"), snapshot("b", part="files")
+ARRIVALS = {ORACLE.id: NOW - 600, FILES.id: NOW - 610}
+
+
+def oracle(**changes):
+    made = {
+        "practice": "harbour",
+        "host": "server1",
+        "job": "documents",
+        "item": "documents",
+        "run": "R1",
+        "identity": {"repository_id": REPO},
+        "snapshots": {"database": None, "files": FILES.id},
+    }
+    return {**made, **changes}
+
+
+def codes(reasons):
+    return [reason.code for reason in reasons]
+
+
+# --- verdicts
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "worst"),
+    [
+        ([PASS], PASS),
+        ([PASS, INCONCLUSIVE], INCONCLUSIVE),
+        ([INCONCLUSIVE, FAIL, PASS], FAIL),
+        ([], INCONCLUSIVE),
+        (["skipped"], INCONCLUSIVE),
+        ([PASS, "ok"], INCONCLUSIVE),
+    ],
+)
+def test_worst(verdicts, worst):
+    assert verify.worst(verdicts) == worst
+
+
+def test_a_level_that_checked_nothing_has_failed():
+    assert verify.level(0, [])["verdict"] == FAIL
+    assert verify.level(0, [])["reasons"][0]["code"] == "zero_checked"
+    assert verify.level(1, [])["verdict"] == PASS
+
+
+def test_a_level_is_as_bad_as_its_worst_reason():
+    unsure, bad = Reason("a", "", INCONCLUSIVE), Reason("b", "")
+    assert verify.level(5, [unsure])["verdict"] == INCONCLUSIVE
+    assert verify.level(5, [unsure, bad])["verdict"] == FAIL
+
+
+def part(**levels):
+    return {"levels": {name: verify.level(1, reasons) for name, reasons in levels.items()}, "figures": {"phases": {}}}
+
+
+def test_an_item_passes_only_with_every_wanted_level():
+    whole = verify.merge_item(WANTED, [part(arrival=[], files=[]), part(structure=[])])
+    assert whole["verdict"] == PASS
+    lacking = verify.merge_item(WANTED, [part(arrival=[], files=[])])
+    assert (lacking["verdict"], lacking["levels"]["structure"]["reasons"][0]["code"]) == (INCONCLUSIVE, "not_run")
+    assert verify.merge_item(WANTED, [])["verdict"] == INCONCLUSIVE
+
+
+def test_bad_beats_unsure_in_an_item():
+    merged = verify.merge_item(WANTED, [part(arrival=[Reason("x", "", INCONCLUSIVE)], files=[Reason("y", "bad")])])
+    assert merged["verdict"] == FAIL
+
+
+def test_a_recovery_slower_than_promised_fails():
+    slow = {"levels": {}, "figures": {"phases": {"fetch_s": 1, "restore_s": 14400, "first_query_s": 5}}}
+    merged = verify.merge_item(WANTED, [part(arrival=[], files=[], structure=[]), slow])
+    assert merged["verdict"] == FAIL
+    assert merged["figures"]["restore_s"] == 14406
+    assert "rto_exceeded" in [reason["code"] for reason in merged["reasons"]]
+
+
+# --- conclusion
+
+
+def good(item):
+    return {item: part(arrival=[], files=[], structure=[])}
+
+
+MACHINE = {"driver": "nspawn", "created": True, "disposed": True, "seconds": 1.0}
+
+
+def conclude(items=(WANTED,), selected=(), fetched=None, machine=MACHINE):
+    return verify.conclude(
+        "harbour", items, selected, good("documents") if fetched is None else fetched, {}, {}, machine
+    )
+
+
+def test_a_proof_of_everything_passes():
+    body = conclude()
+    assert (body["verdict"], body["scope"], body["not_run"]) == (PASS, "all", [])
+
+
+def test_what_was_not_reached_is_named_and_inconclusive():
+    body = conclude(fetched={})
+    assert body["verdict"] == INCONCLUSIVE
+    assert body["not_run"] == [{"item": "documents", "host": "server1", "why": "the run ended before it"}]
+
+
+def test_what_was_not_asked_for_is_named_and_no_part_of_the_verdict():
+    other = (
+        WANTED._replace(item="other") if hasattr(WANTED, "_replace") else Wanted(**{**vars(WANTED), "item": "other"})
+    )
+    body = conclude(items=(WANTED, other), selected=("documents",))
+    assert (body["verdict"], body["scope"]) == (PASS, "part")
+    assert [row["item"] for row in body["not_run"]] == ["other"]
+    assert [row["item"] for row in body["items"]] == ["documents"]
+
+
+def test_a_proof_of_nothing_is_a_failure():
+    assert conclude(items=(), fetched={})["verdict"] == FAIL
+    assert conclude(selected=("nowhere",))["verdict"] == FAIL
+
+
+@pytest.mark.parametrize(
+    ("created", "disposed", "verdict"), [(True, True, PASS), (True, False, FAIL), (False, False, PASS)]
+)
+def test_restored_data_left_behind_is_a_failure(created, disposed, verdict):
+    assert conclude(machine={"created": created, "disposed": disposed})["verdict"] == verdict
+
+
+def test_the_proof_in_words_names_verdict_reasons_and_what_was_not_run():
+    text = "\n".join(
+        verify.describe(conclude(fetched={"documents": part(arrival=[Reason("rpo_exceeded", "too old")])}))
+    )
+    assert "FAIL: documents of server1" in text
+    assert "rpo_exceeded: too old" in text
+    assert "not run" in "\n".join(verify.describe(conclude(fetched={})))
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0.04, "0s"), (12.34, "12.3s"), (600, "10min"), (86400, "24h"), (259200, "72h")]
+)
+def test_spell(seconds, text):
+    assert verify.spell(seconds) == text
+
+
+# --- arrival and identity
+
+
+@pytest.mark.parametrize(
+    ("text", "epoch"),
+    [
+        ("1970-01-01T00:00:10Z", 10.0),
+        ("1970-01-01T10:00:00.5+10:00", 0.5),
+        ("1969-12-31T19:00:00.000000001-05:00", 1e-9),
+    ],
+)
+def test_parse_time(text, epoch):
+    assert verify.parse_time(text) == pytest.approx(epoch)
+
+
+@pytest.mark.parametrize("text", ["", "yesterday", "2026-11-21T20:30:12", "2026-11-21 20:30:12Z"])
+def test_other_times_are_refused(text):
+    with pytest.raises(ValueError, match="RFC 3339"):
+        verify.parse_time(text)
+
+
+def test_the_newest_is_chosen_by_arrival_and_not_by_what_the_client_claims():
+    forged = snapshot("c", at=NOW + 9e8)
+    arrivals = {**ARRIVALS, forged.id: NOW - 90000}
+    assert verify.choose(WANTED, [ORACLE, forged, FILES], arrivals).oracle == ORACLE
+
+
+@pytest.mark.parametrize(
+    ("snapshots", "arrivals", "code", "verdict"),
+    [
+        ([], ARRIVALS, "no_run", FAIL),
+        ([FILES], ARRIVALS, "no_run", FAIL),
+        ([snapshot("c", job="other")], ARRIVALS, "no_run", FAIL),
+        ([snapshot("c", practice="mill")], ARRIVALS, "no_run", FAIL),
+        ([ORACLE], {}, "arrivals_unknown", INCONCLUSIVE),
+        ([ORACLE], None, "arrivals_unknown", INCONCLUSIVE),
+        ([ORACLE], {"f" * 64: NOW}, "arrivals_unknown", INCONCLUSIVE),
+    ],
+)
+def test_no_run_to_choose(snapshots, arrivals, code, verdict):
+    with pytest.raises(NothingMoreError) as caught:
+        verify.choose(WANTED, snapshots, arrivals)
+    assert [(reason.code, reason.verdict) for reason in caught.value.reasons] == [(code, verdict)]
+
+
+RUN = Run(ORACLE, NOW - 600)
+
+
+@pytest.mark.parametrize(
+    ("changes", "snapshots", "arrivals", "want"),
+    [
+        ({}, [ORACLE, FILES], ARRIVALS, []),
+        ({"practice": "mill"}, [ORACLE, FILES], ARRIVALS, ["wrong_practice"]),
+        ({"host": "desk1"}, [ORACLE, FILES], ARRIVALS, ["wrong_host"]),
+        ({"job": "x"}, [ORACLE, FILES], ARRIVALS, ["wrong_job"]),
+        ({"item": "x"}, [ORACLE, FILES], ARRIVALS, ["wrong_item"]),
+        ({"identity": {"repository_id": "s" * 64}}, [ORACLE, FILES], ARRIVALS, ["wrong_repository"]),
+        ({"run": "R2"}, [ORACLE, FILES], ARRIVALS, ["wrong_tags", "wrong_tags"]),
+        ({}, [ORACLE], ARRIVALS, ["snapshot_missing"]),
+        ({}, [ORACLE, snapshot("b", part="files", host="desk1")], ARRIVALS, ["wrong_host"]),
+        ({}, [ORACLE, snapshot("b", part="database")], ARRIVALS, ["wrong_tags"]),
+        ({}, [ORACLE, snapshot("b", part="files", at=NOW + 3600)], ARRIVALS, ["time_implausible"]),
+        ({}, [ORACLE, snapshot("b", part="files", at=NOW - 9e6)], ARRIVALS, ["time_implausible"]),
+        ({}, [ORACLE, FILES], {**ARRIVALS, FILES.id: NOW}, ["time_implausible"]),
+        ({}, [ORACLE, FILES], {ORACLE.id: NOW - 600}, ["arrivals_unknown"]),
+    ],
+)
+def test_identity(changes, snapshots, arrivals, want):
+    assert codes(verify.check_identity(WANTED, RUN, oracle(**changes), REPO, snapshots, arrivals)) == want
+
+
+@pytest.mark.parametrize(
+    ("others", "reasons", "notes"),
+    [
+        ([], [], []),
+        ([snapshot("c", host="desk1")], ["foreign_snapshots"], []),
+        ([snapshot("c", practice="mill")], ["foreign_snapshots"], []),
+        ([Snapshot("c" * 64, NOW, "server1", frozenset())], [], []),  # somebody's own, of this host
+        ([snapshot("c", at=NOW + 9e8)], [], ["future_snapshot"]),
+    ],
+)
+def test_what_does_not_belong_here(others, reasons, notes):
+    arrivals = {**ARRIVALS, "c" * 64: NOW}
+    found = verify.foreign(WANTED, [ORACLE, FILES, *others], arrivals)
+    assert (codes(found[0]), codes(found[1])) == (reasons, notes)
+
+
+def test_a_snapshot_that_arrived_later_and_cannot_be_read_is_not_passed_over():
+    lost = {**ARRIVALS, "d" * 64: NOW - 10}
+    assert codes(verify.check_unreadable(RUN, [ORACLE, FILES], lost)) == ["snapshot_unreadable"]
+    assert verify.check_unreadable(RUN, [ORACLE, FILES], {**ARRIVALS, "d" * 64: NOW - 9000}) == []
+
+
+def test_snapshots_that_evidence_names_must_be_there():
+    assert verify.check_known([ORACLE.id], [ORACLE]) == []
+    assert codes(verify.check_known([ORACLE.id, "e" * 64], [ORACLE])) == ["known_snapshot_missing"]
+
+
+@pytest.mark.parametrize(
+    ("taken", "arrived", "want", "loss"),
+    [
+        (NOW - 700, NOW - 600, [], 700),
+        (NOW - 90000, NOW - 600, ["rpo_exceeded"], 90000),  # the client's own clock says it is old
+        (NOW + 5000, NOW - 90000, ["rpo_exceeded"], 90000),  # it cannot make itself younger than its arrival
+        (NOW - 100, NOW + 4000, ["clock_skew"], 100),
+    ],
+)
+def test_age_is_judged_by_both_clocks(taken, arrived, want, loss):
+    judged, figures = verify.judge_arrival(WANTED, Run(ORACLE, arrived), taken, NOW, [])
+    assert [reason["code"] for reason in judged["reasons"]] == want
+    assert figures["data_loss_s"] == loss
+
+
+def test_an_old_backup_is_spelt_out():
+    judged, _ = verify.judge_arrival(WANTED, Run(ORACLE, NOW - 259200), NOW - 259200, NOW, [])
+    assert judged["reasons"][0]["message"] == "RPO exceeded: 72h > 24h"
+
+
+# --- files
+
+TAKEN = 1_000_000_000_000_000_000
+
+
+def entry(path, **changes):
+    return {"path": path, "size": 3, "mode": "0644", "mtime_ns": 5, "blake2b": "aa", "volatile": False, **changes}
+
+
+def found(**changes):
+    return Found(**{"size": 3, "mode": "0644", "mtime_ns": 5, "blake2b": "aa", **changes})
+
+
+@pytest.mark.parametrize(
+    ("manifest", "restored", "want"),
+    [
+        ([entry("/a")], {"/a": found()}, []),
+        ([entry("/a")], {}, ["files_missing"]),
+        ([entry("/a")], {"/a": found(blake2b="bb")}, ["files_changed"]),
+        ([entry("/a")], {"/a": found(size=4)}, ["files_changed"]),
+        ([entry("/a")], {"/a": found(mode="0600")}, ["files_mode"]),
+        ([entry("/a")], {"/a": found(mtime_ns=6)}, ["files_mtime"]),
+        ([entry("/a", volatile=True)], {"/a": found(blake2b="bb", size=9)}, []),
+        ([entry("/a", volatile=True)], {}, ["files_missing"]),
+        ([entry("/a")], {"/a": found(), "/b": found()}, ["files_extra"]),
+        ([entry("/a")], {"/a": found(), "/b": found(mtime_ns=TAKEN + 1)}, []),  # born while restic was reading
+        ([entry("/a"), entry("/a")], {"/a": found()}, ["manifest_damaged"]),
+    ],
+)
+def test_compare_files(manifest, restored, want):
+    compared = verify.compare_files(manifest, restored, taken_ns=TAKEN)
+    assert codes(compared.reasons) == want
+    assert compared.checked == len(manifest)
+
+
+def test_files_deleted_during_the_backup_are_no_fault():
+    assert verify.compare_files([entry("/a")], {"/a": found(), "/b": found()}, taken_ns=TAKEN, dropped=1).reasons == []
+
+
+def test_a_folder_that_must_not_be_empty():
+    assert verify.compare_files([entry("/d/x")], {"/d/x": found()}, must_have=["/d"]).reasons == []
+    assert codes(verify.compare_files([entry("/dd")], {"/dd": found()}, must_have=["/d"]).reasons) == [
+        "must_have_missing"
+    ]
+
+
+def test_no_name_of_a_file_is_told():
+    manifest = [entry("/patients/smith-john.pdf"), entry("/patients/roe.pdf")]
+    compared = verify.compare_files(manifest, {"/patients/jones.pdf": found()}, must_have=["/secret"], taken_ns=TAKEN)
+    told = json.dumps([reason.public() for reason in compared.reasons])
+    assert "manifest has 2 files, restored 1: 2 are missing" in told
+    assert not [name for name in ("smith", "roe", "jones", "secret", "patients") if name in told]
+
+
+@pytest.mark.parametrize(
+    ("names", "bad", "want"),
+    [
+        (["a.jpg", "/img/b.jpg"], {}, []),
+        (["c.jpg"], {}, ["images_missing"]),
+        (["a.jpg"], {"/img/a.jpg": "missing"}, ["images_missing"]),
+        (["a.jpg"], {"/img/a.jpg": "changed"}, ["images_damaged"]),
+        (["../img/a.jpg"], {}, []),
+    ],
+)
+def test_images_named_in_the_database(names, bad, want):
+    manifest = [entry("/img/a.jpg"), entry("/img/b.jpg")]
+    assert codes(verify.check_images(names, "/img", manifest, bad)) == want

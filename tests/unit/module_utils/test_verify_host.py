@@ -1,0 +1,382 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A fetch and a judgement with restic and the machine played by a function: what is asked, kept and concluded."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from ansible_collections.holdfast.practice.plugins.module_utils import agent_files, verify_host
+from ansible_collections.holdfast.practice.plugins.module_utils.verify import FAIL, INCONCLUSIVE, PASS, Wanted
+from ansible_collections.holdfast.practice.plugins.module_utils.verify_host import (
+    Done,
+    Fetch,
+    MachinePostgres,
+    MachineRestic,
+    judge,
+    load_reasons,
+    run,
+    scan,
+    structure,
+)
+
+NOW = 1_800_000_000.0
+REPO = "9" * 64
+IDS = {part: letter * 64 for part, letter in (("oracle", "a"), ("files", "b"), ("database", "c"))}
+LEVELS = ("arrival", "structure", "files", "database")
+WANTED = Wanted("harbour", "clinical_db", "clinical_db", "server1", "server1", 86400, 14400, LEVELS)
+CONTENT = {"/srv/img/1.jpg": b"one", "/srv/img/2.jpg": b"two"}
+
+
+def utc(at):
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at))
+
+
+class World:
+    """restic with one run in it; ``change`` what it says before use."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.calls: list[tuple[list[str], dict]] = []
+        self.restored = dict(CONTENT)
+        self.dump: bytes | None = b"PGDMP"
+        self.dump_link: str | None = None
+        self.fail: dict[str, Done] = {}
+        self.total = 10
+        (folder / "root/etc").mkdir(parents=True)
+        (folder / "root/etc/passwd").write_text(f"postgres:x:{os.getuid()}:{os.getgid()}::/:/bin/sh\n")
+        manifest = [
+            {"path": path, "size": len(data), "mode": "0644", "mtime_ns": 5, "volatile": False,
+             "blake2b": agent_files.hashlib.blake2b(data, digest_size=32).hexdigest()}
+            for path, data in CONTENT.items()
+        ]  # fmt: skip
+        self.oracle = {
+            "schema": 1, "practice": "harbour", "host": "server1", "job": "clinical_db", "item": "clinical_db",
+            "run": "R1", "taken": utc(NOW - 700), "identity": {"repository_id": REPO},
+            "snapshots": {"files": IDS["files"], "database": IDS["database"]},
+            "files": {"manifest": manifest, "count": 2, "must_have": []},
+            "database": {"engine": "postgresql", "name": "clinic", "dump_path": "/holdfast.clinical_db.dump",
+                         "tables": {"public.patient": 2}, "probes": {}},
+        }  # fmt: skip
+
+    def snapshots(self):
+        tags = ["practice=harbour", "job=clinical_db", "run=R1"]
+        return [
+            {"id": each, "time": utc(NOW - 650), "hostname": "server1", "tags": [*tags, f"part={part}"]}
+            for part, each in IDS.items()
+        ]
+
+    def __call__(self, argv, env, timeout, stdin):
+        self.calls.append((list(argv), dict(env)))
+        words = [
+            word for word in argv[argv.index("restic") + 1 :] if not word.startswith("--no-") and ".pem" not in word
+        ]
+        verb = next(word for word in words if not word.startswith("-"))
+        if verb in self.fail:
+            return self.fail[verb]
+        out = ""
+        if verb == "cat":
+            out = json.dumps({"id": REPO})
+        elif verb == "snapshots":
+            out = json.dumps(self.snapshots())
+        elif verb == "dump":
+            out = json.dumps(self.oracle)
+        elif verb == "stats":
+            out = json.dumps({"total_size": self.total})
+        elif verb == "restore":
+            self.restore(
+                words[words.index("restore") + 1], Path(str(self.folder / "root") + argv[argv.index("--target") + 1])
+            )
+        elif verb == "list":
+            out = "p1\np2\n"
+        elif verb == "check":
+            out = json.dumps({"message_type": "summary", "num_errors": 0, "broken_packs": None})
+        return Done(0, out.encode(), "", 0.1)
+
+    def restore(self, snapshot, target):
+        target.mkdir(parents=True)
+        if snapshot == IDS["files"]:
+            for path, data in self.restored.items():
+                file = Path(str(target) + path)
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.write_bytes(data)
+                file.chmod(0o644)
+                os.utime(file, ns=(5, 5))
+        elif self.dump_link:
+            (target / "holdfast.clinical_db.dump").symlink_to(self.dump_link)
+        elif self.dump is not None:
+            (target / "holdfast.clinical_db.dump").write_bytes(self.dump)
+
+    def restic(self):
+        repository = {"url": "rest:https://198.18.0.11:8000/server1/", "username": "server1", "certificate": "PEM"}
+        return MachineRestic(str(self.folder / "root"), repository, "repo-secret", "rest-secret", 60, self)
+
+    def fetch(self, arrivals=None, known=(), wanted=WANTED):
+        at = dict.fromkeys(IDS.values(), NOW - 600) if arrivals is None else arrivals
+        return Fetch(wanted, str(self.folder), self.restic(), at, known, NOW).do()
+
+
+@pytest.fixture
+def world(tmp_path, monkeypatch):
+    monkeypatch.setattr(verify_host, "SPACE_TO_SPARE", 0)
+    return World(tmp_path / "machine")
+
+
+def verdicts(part):
+    return {name: level["verdict"] for name, level in part["levels"].items()}
+
+
+def codes(part):
+    return {reason["code"] for level in part["levels"].values() for reason in level["reasons"]}
+
+
+def test_a_good_run_is_fetched(world):
+    part = world.fetch()
+    assert verdicts(part) == {"arrival": PASS, "files": PASS}
+    assert (part["figures"]["files"], part["figures"]["bytes"], part["figures"]["age_s"]) == (2, 6, 600)
+    assert part["snapshots"] == IDS
+    assert (world.folder / "root/srv/holdfast-restore/clinical_db.dump").read_bytes() == b"PGDMP"
+    kept = world.folder / "proof/clinical_db.json"
+    assert kept.stat().st_mode & 0o777 == 0o600
+
+
+def test_secrets_are_in_the_environment_of_restic_and_nowhere_else(world):
+    part = world.fetch()
+    assert world.calls
+    for argv, env in world.calls:
+        assert argv[:2] == ["chroot", str(world.folder / "root")]
+        assert {"--no-cache", "--no-lock"} <= set(argv)
+        assert not [word for word in argv if "o-secret" in word or "t-secret" in word]
+        assert (env["RESTIC_PASSWORD"], env["RESTIC_REST_PASSWORD"]) == ("repo-secret", "rest-secret")
+    for file in world.folder.rglob("*"):
+        assert not file.is_file() or not [
+            word for word in (b"repo-secret", b"rest-secret") if word in file.read_bytes()
+        ]
+    assert "-secret" not in json.dumps(part)
+
+
+def test_no_name_of_a_file_is_in_the_result(world):
+    world.restored.pop("/srv/img/2.jpg")
+    text = json.dumps(world.fetch())
+    assert "files_missing" in text
+    assert "jpg" not in text
+    assert "/srv" not in text
+
+
+DAMAGED = Done(1, b"", "<data/e13e055bb5> does not exist", 1.0)
+
+
+@pytest.mark.parametrize(
+    ("verb", "done", "verdict", "code"),
+    [
+        ("cat", Done(12, b"", "", 1.0), INCONCLUSIVE, "wrong_password"),
+        ("cat", Done(-15, b"", "connection refused", 30.0, True), INCONCLUSIVE, "nas_unreachable"),
+        ("snapshots", Done(1, b"", "invalid data returned", 1.0), FAIL, "repository_damaged"),
+        ("dump", DAMAGED, FAIL, "repository_damaged"),
+        ("dump", Done(0, b"{}", "", 1.0), FAIL, "oracle_unreadable"),
+        ("dump", Done(0, b"not JSON", "", 1.0), FAIL, "oracle_unreadable"),
+        ("dump", Done(0, b'{"schema": 2}', "", 1.0), FAIL, "oracle_unreadable"),
+        ("restore", DAMAGED, FAIL, "repository_damaged"),
+        ("restore", Done(1, b"", "no space left on device", 1.0), INCONCLUSIVE, "not_enough_space"),
+    ],
+)
+def test_what_restic_says_is_what_the_proof_says(world, verb, done, verdict, code):
+    world.fail[verb] = done
+    part = world.fetch()
+    assert part["verdict"] == verdict
+    assert code in codes(part)
+
+
+def test_a_disk_too_small_is_found_before_the_restore(world):
+    world.total = 1 << 60
+    part = world.fetch()
+    assert (part["verdict"], codes(part)) == (INCONCLUSIVE, {"not_enough_space"})
+    assert not [argv for argv, _env in world.calls if "restore" in argv]
+
+
+def test_a_run_of_another_host_is_not_restored(world):
+    world.oracle["host"] = "desk1"
+    part = world.fetch()
+    assert verdicts(part) == {"arrival": FAIL, "files": FAIL, "database": FAIL}
+    assert not [argv for argv, _env in world.calls if "restore" in argv]
+
+
+@pytest.mark.parametrize(("dump", "code"), [(b"", "dump_empty"), (None, "dump_missing")])
+def test_a_dump_that_is_none(world, dump, code):
+    world.dump = dump
+    part = world.fetch()
+    assert code in codes(part)
+    assert part["levels"]["files"]["verdict"] == PASS
+
+
+def test_a_dump_that_is_a_link_out_of_the_restore_is_refused(world, tmp_path):
+    (tmp_path / "shadow").write_text("of the carrier")
+    world.dump_link = str(tmp_path / "shadow")
+    assert "dump_missing" in codes(world.fetch())
+    assert (tmp_path / "shadow").exists()
+
+
+@pytest.mark.parametrize("path", ["/../../../etc/passwd", "/..", "/"])
+def test_a_dump_path_that_climbs_is_refused(world, path):
+    world.oracle["database"]["dump_path"] = path
+    assert world.fetch()["verdict"] == FAIL
+
+
+def test_known_snapshots_have_to_be_there(world):
+    assert "known_snapshot_missing" in codes(world.fetch(known=["d" * 64]))
+
+
+def test_without_arrivals_nothing_is_proved(world):
+    part = world.fetch(arrivals={})
+    assert (part["verdict"], codes(part)) == (INCONCLUSIVE, {"arrivals_unknown"})
+
+
+def test_files_wanted_and_none_in_the_oracle_is_a_failure(world):
+    world.oracle["files"] = None
+    world.oracle["snapshots"]["files"] = None
+    assert "no_files" in codes(world.fetch())
+
+
+def test_a_manifest_with_another_count_is_not_believed(world):
+    world.oracle["files"]["count"] = 3
+    assert "manifest_damaged" in codes(world.fetch())
+
+
+def test_the_structure_counts_packs(world):
+    level = structure(world.restic())["levels"]["structure"]
+    assert (level["verdict"], level["checked"]) == (PASS, 2)
+
+
+def test_a_repository_without_packs_proves_nothing(world):
+    world.fail["list"] = Done(0, b"", "", 0.1)
+    assert structure(world.restic())["levels"]["structure"]["verdict"] == FAIL
+
+
+def test_scan_does_not_follow_links_and_takes_any_name(tmp_path):
+    tree = tmp_path / "tree"
+    (tree / "d").mkdir(parents=True)
+    (tree / "d" / "plain").write_bytes(b"x")
+    (tree / "link").symlink_to("/etc/passwd")
+    (tree / "folder").symlink_to("/etc")
+    (tree / os.fsdecode(b"b\xff")).write_bytes(b"y")
+    assert sorted(scan(str(tree))) == sorted(["/d/plain", "/" + os.fsdecode(b"b\xff")])
+    assert scan(str(tmp_path / "nothing")) == {}
+
+
+# --- judge
+
+
+class Machine:
+    """A started machine: answers by the first word that fits."""
+
+    def __init__(self, **answers):
+        self.answers = answers
+        self.calls: list[list[str]] = []
+
+    def __call__(self, argv, env, timeout, stdin):
+        self.calls.append(list(argv))
+        program = argv[argv.index("--") + 5]
+        return self.answers.get(Path(program).name, Done(0, b"", "", 0.1))
+
+
+def judged(world, monkeypatch, restored, machine=None, database=None):
+    world.oracle["database"].update(database or {})
+    world.fetch()
+    machine = machine or Machine(sh=Done(0, b"/usr/bin/pg_amcheck\n", "", 0.1))
+    monkeypatch.setattr(verify_host.postgresql_oracle, "read_database", lambda *_a, **_k: restored)
+    return judge(WANTED, str(world.folder), MachinePostgres(4711, 60, machine), {}, 2.0), machine
+
+
+def same(world, **changes):
+    database = world.oracle["database"]
+    base = {"version": "17.4", "schema_fingerprint": "f", "schema_objects": {}, "images": None, **database}
+    world.oracle["database"] = base
+    return {**base, **changes}
+
+
+def test_an_equal_database_passes(world, monkeypatch):
+    part, machine = judged(world, monkeypatch, same(world))
+    assert verdicts(part) == {"database": PASS}
+    assert (part["figures"]["tables"], part["figures"]["rows"]) == (1, 2)
+    assert part["figures"]["phases"]["engine_start_s"] >= 2.0
+    assert part["levels"]["database"]["amcheck"] == "done"
+    assert all(argv[:4] == ["nsenter", "--target", "4711", "--all"] for argv in machine.calls)
+
+
+def test_a_database_that_lost_a_row_fails(world, monkeypatch):
+    part, _ = judged(world, monkeypatch, same(world, tables={"public.patient": 1}))
+    assert (verdicts(part), codes(part)) == ({"database": FAIL}, {"rows_differ"})
+
+
+@pytest.mark.parametrize(
+    ("program", "done", "code", "verdict"),
+    [
+        ("pg_restore", Done(1, b"", "pg_restore: error: could not read: end of file", 1.0), "dump_truncated", FAIL),
+        ("pg_amcheck", Done(2, b"heap table x, block 0:\n", "", 1.0), "engine_damage", FAIL),
+        ("createdb", Done(1, b"", "", 1.0), "engine_failed", INCONCLUSIVE),
+    ],
+)  # fmt: skip
+def test_an_engine_that_complains_fails(world, monkeypatch, program, done, code, verdict):
+    machine = Machine(**{"sh": Done(0, b"/usr/bin/pg_amcheck\n", "", 0.1), program: done})
+    part, _ = judged(world, monkeypatch, same(world, tables={"public.patient": 1}), machine)
+    assert code in codes(part)
+    assert verdicts(part)["database"] == verdict
+
+
+def test_an_engine_that_does_not_start_is_inconclusive(world, monkeypatch):
+    monkeypatch.setattr(verify_host, "ENGINE_START_S", 0.3)
+    part, _ = judged(world, monkeypatch, same(world), Machine(psql=Done(2, b"", "", 0.1)))
+    assert (verdicts(part), codes(part)) == ({"database": INCONCLUSIVE}, {"engine_not_started"})
+
+
+def test_an_image_that_did_not_come_back_is_missed_in_the_database_too(world, monkeypatch):
+    world.restored.pop("/srv/img/2.jpg")
+    images = {"count": 2, "root": "/srv/img", "names": ["1.jpg", "2.jpg"]}
+    part, _ = judged(world, monkeypatch, same(world, images=images), database={"images": images})
+    assert codes(part) == {"images_missing"}
+
+
+def test_without_a_fetched_dump_judge_has_nothing_to_add(world):
+    world.fail["cat"] = Done(12, b"", "", 1.0)
+    world.fetch()
+    assert judge(WANTED, str(world.folder), MachinePostgres(1, 60, Machine()), {}, 0.0)["levels"] == {}
+
+
+@pytest.mark.parametrize(
+    ("done", "code"),
+    [
+        (Done(0, b"", "", 1.0), None),
+        (Done(1, b"", "pg_restore: error: input file does not appear to be a valid archive", 1.0), "dump_truncated"),
+        (Done(1, b"", 'from TOC entry 33; 0 16 TABLE DATA patient postgres\npg_restore: error: "Smith"', 1.0), "load_failed"),
+        (Done(-9, b"", "", 9.0, True), "timeout"),
+        (Done(1, b"", "ERROR: No space left on device", 1.0), "not_enough_space"),
+    ],
+)  # fmt: skip
+def test_load_reasons(done, code):
+    reasons = load_reasons(done)
+    assert [reason.code for reason in reasons] == ([code] if code else [])
+    assert "Smith" not in str(reasons)
+
+
+# --- running commands
+
+
+def test_a_command_is_ended_at_its_timeout_with_all_its_children():
+    began = time.monotonic()
+    done = run(["sh", "-c", "echo early; sleep 60 & sleep 60"], {"PATH": os.environ["PATH"]}, 0.5)
+    assert done.timed_out
+    assert done.out == b"early\n"
+    assert time.monotonic() - began < 8
+
+
+def test_a_command_gets_only_the_environment_it_is_given():
+    done = run([sys.executable, "-c", "import os; print(os.environ.get('LEAK'), end='')"], {"A": "b"}, 30)
+    assert (done.rc, done.out) == (0, b"None")
+
+
+def test_a_missing_program_is_an_answer():
+    assert run(["/nowhere/restic"], {}, 5).rc == 127

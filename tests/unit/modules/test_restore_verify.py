@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The restore_verify module's face: what it needs, what check mode claims, what it concludes."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from ansible.module_utils.testing import patch_module_args
+from ansible_collections.holdfast.practice.plugins.modules import restore_verify as module
+
+ITEM = {
+    "item": "documents",
+    "job": "documents",
+    "host": "server1",
+    "repository": {"url": "rest:https://198.18.0.11:8000/server1/", "username": "server1", "certificate": "PEM"},
+    "rpo_s": 86400,
+    "rto_s": 14400,
+    "engine": None,
+    "levels": ["arrival", "structure", "files"],
+}
+LEVEL = {"verdict": "PASS", "checked": 3, "reasons": []}
+
+
+def run(capsys, **args):
+    with patch_module_args({"practice": "harbour", "items": [ITEM], **args}), pytest.raises(SystemExit):
+        module.main()
+    return json.loads(capsys.readouterr().out)
+
+
+def results():
+    fetched = {"item": "documents", "host": "server1", "levels": {"arrival": LEVEL, "files": LEVEL}, "figures": {}}
+    return {"fetched": [fetched], "structures": [{"item": "", "host": "server1", "levels": {"structure": LEVEL}}]}
+
+
+MACHINE = {"driver": "nspawn", "created": True, "disposed": True}
+
+
+def test_a_whole_proof_passes(capsys):
+    result = run(capsys, phase="conclude", results=results(), machine=MACHINE)
+    assert (result["changed"], result["verdict"], result["body"]["verdict"]) == (False, "PASS", "PASS")
+    assert result["lines"][0].startswith("PASS")
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        {"fetched": [], "structures": []},
+        {"fetched": [{"prove_item": ITEM, "skipped": True}]},
+        {"fetched": [{**results()["fetched"][0], "failed": True}]},
+        {"structures": []},
+    ],
+)
+def test_what_did_not_run_is_never_a_pass(capsys, broken):
+    result = run(capsys, phase="conclude", results={**results(), **broken}, machine=MACHINE)
+    assert result["verdict"] == "INCONCLUSIVE"
+
+
+def test_check_mode_restores_nothing_and_claims_nothing(capsys):
+    secrets = {"repository_password": "one", "rest_password": "two"}
+    result = run(capsys, phase="fetch", folder="/nowhere", **secrets, _ansible_check_mode=True)
+    assert result["verdict"] == "INCONCLUSIVE"
+    assert result["levels"]["files"]["reasons"][0]["code"] == "check_mode"
+
+
+@pytest.mark.parametrize(
+    ("args", "names"),
+    [
+        ({"phase": "fetch", "folder": "/x"}, "repository_password"),
+        ({"phase": "judge", "folder": "/x"}, "leader"),
+        (
+            {"phase": "fetch", "items": [], "folder": "/x", "repository_password": "a", "rest_password": "b"},
+            "needs an item",
+        ),
+        ({"phase": "conclude", "items": [{**ITEM, "levels": ["speed"]}]}, "levels"),
+    ],
+)
+def test_what_is_missing_or_wrong_is_named(capsys, args, names):
+    result = run(capsys, **args)
+    assert result["failed"]
+    assert names in result["msg"]
