@@ -73,9 +73,8 @@ options:
         type: float
         required: true
       engine:
-        description: Database engine, when the item is a database.
+        description: Database engine, V(postgresql), or null for an item without a database.
         type: str
-        choices: [postgresql]
       levels:
         description: What has to be shown.
         type: list
@@ -293,7 +292,7 @@ ITEM = {
     "repository": {"type": "dict", "required": True, "options": REPOSITORY},
     "rpo_s": {"type": "float", "required": True},
     "rto_s": {"type": "float", "required": True},
-    "engine": {"type": "str", "choices": ["postgresql"]},
+    "engine": {"type": "str"},
     "levels": {"type": "list", "elements": "str", "choices": list(LEVELS), "required": True},
 }
 IMAGES = {"query": {"type": "str", "required": True}, "root": {"type": "path", "required": True}}
