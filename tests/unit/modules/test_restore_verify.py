@@ -69,7 +69,7 @@ def test_check_mode_restores_nothing_and_claims_nothing(capsys):
         ({"phase": "fetch", "folder": "/x"}, "repository_password"),
         ({"phase": "judge", "folder": "/x"}, "leader"),
         (
-            {"phase": "fetch", "items": [], "folder": "/x", "repository_password": "a", "rest_password": "b"},
+            {"phase": "fetch", "items": [], "folder": "/x", "repository_password": "one-1", "rest_password": "two-2"},
             "needs an item",
         ),
         ({"phase": "conclude", "items": [{**ITEM, "levels": ["speed"]}]}, "levels"),
