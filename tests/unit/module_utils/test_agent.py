@@ -1,0 +1,203 @@
+"""Whatever happens to a run, its record says so and its exit code agrees."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import signal
+import stat
+import time
+
+import pytest
+from ansible_collections.holdfast.practice.plugins.module_utils import agent, agent_postgresql, backup_nas, restic
+
+JOB = {
+    "schema": 1, "practice": "harbour-street", "host": "server1", "name": "documents", "item": "documents",
+    "repository": {"url": "rest:https://198.18.0.11:8000/server1/", "username": "server1"},
+    "paths": ["/srv/x"], "time_limit_s": 100,
+}  # fmt: skip
+
+
+@pytest.fixture
+def places(tmp_path):
+    places = agent.Places(
+        etc=tmp_path / "etc",
+        state=tmp_path / "state",
+        cache=tmp_path / "cache",
+        run=tmp_path / "run",
+        machine_id=tmp_path / "machine-id",
+        boot_id=tmp_path / "boot-id",
+    )
+    (tmp_path / "etc" / "jobs").mkdir(parents=True)
+    places.job("documents").write_text(json.dumps(JOB))
+    places.boot_id.write_text("boot-1\n")
+    (places.etc / "practice.json").write_text('{"practice": "harbour-street", "host": "server1"}')
+    return places
+
+
+@pytest.fixture(autouse=True)
+def own_signals():
+    kept = [(number, signal.getsignal(number)) for number in (signal.SIGTERM, signal.SIGINT)]
+    yield
+    for number, handler in kept:
+        signal.signal(number, handler)
+
+
+def backup_that(action):
+    class Backup:
+        def __init__(self, _job, _places, _run_id, _children, outcome):
+            self.outcome = outcome
+
+        def run(self):
+            action(self.outcome)
+
+    return Backup
+
+
+def fails_with(error):
+    def action(_outcome):
+        raise error
+
+    return action
+
+
+def complete(outcome):
+    outcome.snapshots["oracle"] = "aa"
+
+
+def incomplete(outcome):
+    outcome.snapshots["oracle"] = "aa"
+    outcome.add("images_missing", "1 of 2")
+
+
+def ask_to_stop(_outcome):
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(5)
+
+
+def record_of(places):
+    return json.loads(places.status("documents").read_text())
+
+
+@pytest.mark.parametrize(
+    ("action", "code", "state", "reasons"),
+    [
+        (complete, 0, "OK", []),
+        (incomplete, 2, "INCOMPLETE", ["images_missing"]),
+        (lambda _outcome: None, 1, "FAILED", []),
+        (fails_with(agent.RunError("too_few_files", "0 files")), 1, "FAILED", ["too_few_files"]),
+        (fails_with(restic.ResticError("repository_locked", "x", 11)), 1, "FAILED", ["repository_locked"]),
+        (fails_with(backup_nas.NasError("nas_unreachable", "x")), 1, "FAILED", ["nas_unreachable"]),
+        (
+            fails_with(agent_postgresql.DatabaseError("database_unreachable", "x")),
+            1,
+            "FAILED",
+            ["database_unreachable"],
+        ),
+        (fails_with(ZeroDivisionError("odd")), 1, "FAILED", ["internal_error"]),
+        (ask_to_stop, 1, "FAILED", ["stopped"]),
+    ],
+)
+def test_every_ending_leaves_a_record_that_agrees_with_the_exit_code(
+    places, monkeypatch, capfdbinary, action, code, state, reasons
+):
+    monkeypatch.setattr(agent, "Backup", backup_that(action))
+    assert agent.run_job("documents", places) == code
+    record = record_of(places)
+    assert (record["state"], [reason["code"] for reason in record["reasons"]]) == (state, reasons)
+    assert (record["practice"], record["host"], record["boot_id"]) == ("harbour-street", "server1", "boot-1")
+    assert not places.running("documents").exists()
+    assert stat.S_IMODE(places.status("documents").stat().st_mode) == 0o600
+    lines = capfdbinary.readouterr().out.decode().splitlines()
+    assert len(lines) == 1
+    assert lines[0].startswith(f"documents: {state} after")
+
+
+def test_a_failure_keeps_the_time_of_the_last_good_run(places, monkeypatch):
+    monkeypatch.setattr(agent, "Backup", backup_that(complete))
+    agent.run_job("documents", places)
+    good = record_of(places)
+    monkeypatch.setattr(agent, "Backup", backup_that(fails_with(agent.RunError("x", "y"))))
+    agent.run_job("documents", places)
+    assert record_of(places)["last_ok"] == {"run": good["run"], "finished": good["finished"]}
+
+
+def test_a_second_run_at_the_same_time_declines_and_changes_nothing(places, monkeypatch):
+    monkeypatch.setattr(agent, "Backup", backup_that(complete))
+    places.run.mkdir()
+    with (places.run / "documents.lock").open("w") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        assert agent.run_job("documents", places) == 4
+    assert not places.status("documents").exists()
+
+
+@pytest.mark.parametrize("text", ["{", json.dumps({**JOB, "name": "other"}), json.dumps({**JOB, "paths": []})])
+def test_an_unusable_job_file_is_recorded_and_ends_with_3(places, text):
+    places.job("documents").write_text(text)
+    assert agent.run_job("documents", places) == 3
+    assert [reason["code"] for reason in record_of(places)["reasons"]] == ["job_invalid"]
+
+
+@pytest.mark.parametrize(
+    ("result", "code"), [("oom-kill", "out_of_memory"), ("timeout", "time_limit"), ("signal", "killed"), ("", "killed")]
+)
+def test_a_killed_run_gets_its_record_afterwards(places, result, code):
+    facts = agent.facts_of(places, "documents", None, "run-1")
+    agent.write_json(places.running("documents"), {"facts": facts, "started": time.time() - 5})
+    assert agent.settle_job("documents", places, {"MONITOR_SERVICE_RESULT": result}) == 0
+    record = record_of(places)
+    assert (record["run"], record["state"], record["reasons"][0]["code"]) == ("run-1", "FAILED", code)
+    assert not places.running("documents").exists()
+
+
+def test_settling_a_run_that_ended_by_itself_changes_nothing(places, monkeypatch):
+    monkeypatch.setattr(agent, "Backup", backup_that(complete))
+    agent.run_job("documents", places)
+    before = places.status("documents").read_text()
+    agent.settle_job("documents", places, {})
+    assert places.status("documents").read_text() == before
+
+
+@pytest.mark.parametrize(("boot", "state", "running"), [("boot-1", "OK", True), ("boot-0", "FAILED", False)])
+def test_status_tells_a_run_under_way_from_one_that_a_power_cut_ended(places, monkeypatch, boot, state, running):
+    monkeypatch.setattr(agent, "Backup", backup_that(complete))
+    agent.run_job("documents", places)
+    agent.write_json(places.running("documents"), {"facts": {"boot_id": boot}, "started": time.time()})
+    row = agent.overview(places, time.time())[0]
+    assert (row["state"], row["running"]) == (state, running)
+
+
+def test_status_ends_like_the_worst_job_and_no_job_is_a_failure(places, monkeypatch, capsys):
+    assert agent.main(["status"], places) == 1
+    assert "never_ran" in capsys.readouterr().out
+    monkeypatch.setattr(agent, "Backup", backup_that(incomplete))
+    agent.run_job("documents", places)
+    assert agent.main(["status", "--json"], places) == 2
+    places.job("documents").unlink()
+    assert agent.main(["status"], places) == 1
+
+
+def test_wrong_usage_is_not_mistaken_for_an_incomplete_backup(places):
+    with pytest.raises(SystemExit) as caught:
+        agent.main(["run"], places)
+    assert caught.value.code == 3
+    assert agent.main(["run", "../etc"], places) == 3
+
+
+def test_children_that_ignore_a_request_to_end_are_ended(monkeypatch):
+    monkeypatch.setattr(agent, "STOP_S", 0.3)
+    children = agent.Children()
+    process = children.start(["sh", "-c", "trap '' TERM; sleep 60 & wait; wait"], dict(os.environ))
+    time.sleep(0.2)
+    children.end()
+    assert process.returncode == -signal.SIGKILL
+
+
+def test_a_missing_program_is_an_exit_code_not_a_crash():
+    assert agent.Children().run(["no-such-program-here"], {})[0] == 127
+
+
+def test_journal_lines_stay_one_line_whatever_is_in_them(capfdbinary):
+    agent.say("a\nb\udcfc")
+    assert capfdbinary.readouterr().out == b"a b\\udcfc\n"

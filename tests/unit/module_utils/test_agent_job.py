@@ -1,0 +1,80 @@
+"""A job file is taken whole or refused with every fault."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from ansible_collections.holdfast.practice.plugins.module_utils import agent_job
+
+GOOD = {
+    "schema": 1,
+    "practice": "harbour-street",
+    "host": "server1",
+    "repository": {"url": "rest:https://198.18.0.11:8000/server1/", "username": "server1"},
+    "name": "clinical_db",
+    "item": "clinical_db",
+    "class": "critical",
+    "calendar": ["*-*-* 21:00:00 UTC"],
+    "time_limit_s": 7200,
+    "database": {
+        "engine": "postgresql",
+        "name": "clinic",
+        "images": {"query": "select path from image", "root": "/srv/clinic/images"},
+        "probes": {"newest": "select max(starts) from appointment"},
+    },
+    "paths": ["/srv/clinic/documents", "/srv/Ärzte und Briefe"],
+    "exclude": ["*.tmp"],
+    "must_have": ["/srv/clinic/documents/letters"],
+    "min_files": 3,
+}
+
+
+def test_a_good_job_is_read_whole():
+    job = agent_job.parse(json.dumps(GOOD))
+    assert (job.name, job.min_files, job.time_limit_s) == ("clinical_db", 3, 7200)
+    assert job.database is not None
+    assert job.database.images == {"query": "select path from image", "root": "/srv/clinic/images"}
+    assert job.paths == ("/srv/clinic/documents", "/srv/Ärzte und Briefe")
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"schema": 2}, "schema 2"),
+        ({"name": "../x"}, "name '../x'"),
+        ({"name": ""}, "name ''"),
+        ({"practice": None}, "practice: missing"),
+        ({"repository": {}}, "repository"),
+        ({"paths": ["relative"]}, "paths 'relative'"),
+        ({"paths": ["/a/../etc"]}, "/a/../etc"),
+        ({"paths": "/srv"}, "paths: expected a list"),
+        ({"paths": ["/srv/"]}, "'/srv/'"),
+        ({"must_have": [3]}, "must_have"),
+        ({"exclude": ["!keep"]}, "brings back"),
+        ({"min_files": -1}, "min_files -1"),
+        ({"min_files": True}, "min_files True"),
+        ({"database": {"engine": "oracle", "name": "x"}}, "engine 'oracle'"),
+        ({"database": {"engine": "postgresql", "name": "a/b"}}, "name 'a/b'"),
+        ({"database": {"engine": "postgresql", "name": "x", "probes": {"a": ""}}}, "probes"),
+        ({"database": {"engine": "postgresql", "name": "x", "images": {"query": "q", "root": "x"}}}, "images.root 'x'"),
+        ({"database": None, "paths": []}, "nothing to back up"),
+        ({"surprise": 1}, "unknown key 'surprise'"),
+    ],
+)
+def test_each_fault_is_named(change, says):
+    with pytest.raises(agent_job.JobError) as caught:
+        agent_job.parse(json.dumps({**GOOD, **change}))
+    assert says in str(caught.value)
+
+
+def test_all_faults_come_at_once():
+    with pytest.raises(agent_job.JobError) as caught:
+        agent_job.parse(json.dumps({**GOOD, "schema": 2, "min_files": "x", "paths": ["y"]}))
+    assert all(part in str(caught.value) for part in ("schema 2", "paths 'y'", "min_files 'x'"))
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null"])
+def test_what_is_no_job_is_refused(text):
+    with pytest.raises(agent_job.JobError):
+        agent_job.parse(text)

@@ -1,0 +1,115 @@
+"""What a host with an agent is to look like."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from ansible_collections.holdfast.practice.plugins.module_utils import agent_job, backup_host
+
+JOB = {
+    "name": "documents", "item": "documents", "class": None, "calendar": ["*-*-* 21:00:00"], "spread_s": 300,
+    "time_limit_s": 7200, "database": None, "paths": ["/srv/x"], "exclude": [], "must_have": [], "min_files": 1,
+}  # fmt: skip
+REPOSITORY = {"url": "rest:https://198.18.0.11:8000/server1/", "username": "server1", "certificate": "PEM"}
+
+
+def wanted(jobs=(JOB,), found=()):
+    secrets = {"repository-password": "s3cret-a", "rest-password": "s3cret-b"}
+    return backup_host.wanted(
+        "harbour-street",
+        "server1",
+        "Australia/Sydney",
+        REPOSITORY,
+        secrets,
+        list(jobs),
+        {"agent.py": "x"},
+        "ab" * 32,
+        found,
+    )
+
+
+def by_path(want):
+    return {item.path: item for item in want.files}
+
+
+def test_the_job_file_is_one_that_the_agent_takes():
+    text = by_path(wanted())["/etc/holdfast/jobs/documents.json"].content.decode()
+    job = agent_job.parse(text)
+    assert (job.practice, job.host, job.time_limit_s) == ("harbour-street", "server1", 7200)
+    assert "class" not in json.loads(text)
+
+
+def test_secrets_are_only_in_secret_files_that_root_alone_reads():
+    for item in wanted().files:
+        if b"s3cret" in (item.content or b""):
+            assert item.secret
+            assert item.mode == 0o600
+    assert sum(b"s3cret" in (item.content or b"") for item in wanted().files) == 2
+
+
+def test_a_timer_is_spread_steady_and_catches_up():
+    text = by_path(wanted())["/etc/systemd/system/holdfast-backup@documents.timer"].content.decode()
+    for line in (
+        "OnCalendar=*-*-* 21:00:00 Australia/Sydney",
+        "Persistent=true",
+        "RandomizedDelaySec=300",
+        "FixedRandomDelay=true",
+    ):
+        assert line in text.splitlines()
+
+
+@pytest.mark.parametrize(
+    ("text", "becomes"),
+    [
+        ("*-*-* 21:00:00", "*-*-* 21:00:00 Australia/Sydney"),
+        ("*-*-* 21:00:00 UTC", "*-*-* 21:00:00 UTC"),
+        ("*-*-* 21:00:00 Europe/London", "*-*-* 21:00:00 Europe/London"),
+        ("Mon..Fri 04/4:10", "Mon..Fri 04/4:10 Australia/Sydney"),
+        ("daily", "daily Australia/Sydney"),
+    ],
+)
+def test_the_time_zone_is_added_where_none_is_named(text, becomes):
+    assert backup_host.calendars({"calendar": [text]}, "Australia/Sydney") == [becomes]
+
+
+def test_no_limit_is_written_as_no_limit():
+    assert "TimeoutStartSec=7200" in backup_host.limit_text(JOB)
+    assert "TimeoutStartSec=infinity" in backup_host.limit_text({**JOB, "time_limit_s": 0})
+
+
+def test_a_job_that_is_gone_leaves_nothing_and_the_others_stay():
+    want = wanted(found=["documents", "old_job"])
+    gone = {path for path, item in by_path(want).items() if item.content is None}
+    assert {"/etc/holdfast/jobs/old_job.json", "/etc/systemd/system/holdfast-backup@old_job.timer"} <= gone
+    assert not any("documents" in path for path in gone)
+    states = {unit.name: (unit.enabled, unit.active) for unit in want.units}
+    assert states["holdfast-backup@old_job.timer"] == (False, False)
+    assert states["holdfast-backup@old_job.service"] == (None, False)
+    assert states["holdfast-backup@documents.timer"] == (True, True)
+
+
+def test_jobs_are_found_by_any_trace_of_them():
+    units = ["holdfast-backup@a.timer", "holdfast-backup@b.service.d", "holdfast-backup@.service", "ssh.service"]
+    assert backup_host.jobs_found(["c.json", ".c.json.x", "README"], units) == ["a", "b", "c"]
+
+
+def test_removal_keeps_the_stamp():
+    want = backup_host.unwanted(["documents"], ["agent.py"])
+    assert all(item.content is None for item in want.files)
+    assert "/etc/holdfast/practice.json" not in by_path(want)
+    assert "/etc/holdfast" not in {folder.path for folder in want.dirs}
+
+
+@pytest.mark.parametrize(
+    ("jobs", "says"),
+    [
+        ([JOB, JOB], "named twice"),
+        ([{**JOB, "calendar": []}], "would never run"),
+        ([{**JOB, "paths": ["x"]}], "absolute path"),
+    ],
+)
+def test_wrong_jobs_are_refused_by_name(jobs, says):
+    contents = [backup_host.job_content(job, "p", "h", REPOSITORY) for job in jobs]
+    with pytest.raises(backup_host.BackupHostError, match=says):
+        backup_host.check_jobs(contents)
