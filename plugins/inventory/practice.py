@@ -34,7 +34,7 @@ hosts:
 protect:
   documents: {paths: [/srv/clinic/documents], at: "21:00"}
 copies:
-  onsite: {on: nas1}
+  onsite: {"on": nas1}
 """
 
 from pathlib import Path

@@ -148,7 +148,7 @@ class _Compiler:
 
         {practice: {id, name, country, timezone}, contacts: {ROLE: {name, role?, email}}, hours: {DAYS: WINDOW},
         objectives: {rpo_s, rto_s}, hosts: {NAME: {kind, address}}, items: {NAME: {hosts, class, engine, schedule,
-        interval_s, prove}}, copies: {onsite: {on}}, retention: {within: {NAME: DURATION}},
+        interval_s, prove, levels}}, copies: {onsite: {on}}, retention: {within: {NAME: DURATION}},
         power: {UPS: {primary, feeds, runtime_s}}}
         """
         practice = self.practice
@@ -163,6 +163,7 @@ class _Compiler:
                 "schedule": f"every {every}" if every else f"at {at}",
                 "interval_s": interval_s(item),
                 "prove": proofs[name],
+                "levels": levels(item),
             }
         return {
             "practice": practice.practice.model_dump(),

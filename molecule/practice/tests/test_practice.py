@@ -170,7 +170,7 @@ def test_a_refused_document_stops_every_playbook_before_a_connection(practice, t
 def test_the_mains_fail_and_everything_comes_back(practice, hosts):
     stopped = {name: _stops(practice, name) for name in hosts}
     options = ["-e", "confirm=harbour-street", "-e", f"lab_name={practice.lab}"]
-    options += ["-e", f"power_drill_start_tasks={Path(__file__).parents[2] / 'shared/start.yml'}"]
+    options += ["-e", f"power_drill_start_tasks={Path(__file__).parents[2] / 'shared/tasks/start.yml'}"]
     done = practice.play("power_drill.yml", *options)
     assert done.returncode == 0, done.stdout[-4000:]
     body = last(practice, "drill")
