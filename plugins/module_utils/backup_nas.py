@@ -95,8 +95,8 @@ def judge_status(status: int, where: str, username: str) -> bool:
     if status == 401:
         raise NasError(
             "rest_login_refused",
-            f"{where} refuses the login of account {username} (401): its password here and on the NAS differ; "
-            f"run site.yml for the NAS and this host",
+            f"{where} refuses the login of account {username} (401): its password here and on the NAS differ, "
+            f"or the address is another account's; run site.yml for the NAS and this host",
         )
     if status == 403:
         raise NasError(
