@@ -70,6 +70,7 @@ def test_variables_of_all_hosts():
         "schedule": "every 4h",
         "interval_s": 14400,
         "prove": "daily",
+        "levels": ["arrival", "structure", "files", "database"],
     }
     assert summary["power"] == {"ups1": {"primary": "nas1", "feeds": ["nas1", "server1", "desk1"], "runtime_s": 600}}
     assert "{{" not in json.dumps(summary)
