@@ -182,7 +182,7 @@ def test_a_killed_run_is_recorded_and_the_next_one_works(host):
     unit = "holdfast-backup@clinical_db.service"
     for signal, expected in (("KILL", "killed"), ("TERM", "stopped")):
         before = {snapshot["id"] for snapshot in snapshots(host)}
-        host.check_output(f"cd / && systemd-run -q --unit=hold --uid=postgres psql -Xq clinic -c '{lock}'")
+        host.check_output(f"cd / && systemd-run -q --collect --unit=hold --uid=postgres psql -Xq clinic -c '{lock}'")
         host.check_output(f"systemctl start --no-block {unit}; sleep 4")
         assert host.check_output(f"systemctl show -P ActiveState {unit}") == "activating"
         second = host.run("/usr/lib/holdfast/agent run clinical_db")
@@ -193,7 +193,8 @@ def test_a_killed_run_is_recorded_and_the_next_one_works(host):
             f"for n in $(seq 100); do [ $(systemctl show -P ActiveState {unit}) = failed ] && break; sleep 0.2; done"
         )
         host.run("for n in $(seq 100); do [ -e /var/lib/holdfast/running/clinical_db.json ] || break; sleep 0.2; done")
-        host.check_output("systemctl stop hold")
+        # the sleeping backend would not notice that its client is gone
+        psql(host, "select pg_terminate_backend(pid) from pg_stat_activity where wait_event = 'PgSleep'")
         found = record(host, "clinical_db")
         assert (found["state"], codes(found)) == ("FAILED", [expected])
         assert host.run("pgrep -x 'pg_dump|restic|psql'").rc == 1, "a process outlived the run"
