@@ -230,17 +230,25 @@ def time_notes(entries: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
 
 
 def last_known(entries: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
-    """Return the snapshots the newest evidence names for each ``host/job``: they must still be in the repository."""
-    known: dict[str, list[str]] = {}
+    """Return, for each ``host/job``, the snapshots of the newest run that evidence names: they must still be there.
+
+    Newest by the run's own time and not by the record's: a proof that had to fall back on an older run (because the
+    newest was removed) must not make the loss forgotten at the next proof. The alarm ends with a newer run.
+    """
+    known: dict[str, tuple[str, list[str]]] = {}
     for entry in entries:
         record = entry["record"]
         rows = record["body"].get({"proof": "items", "backup": "jobs"}.get(record["kind"], ""))
         for row in rows if isinstance(rows, list) else []:
-            if isinstance(row, dict) and isinstance(row.get("snapshots"), dict):
-                ids = [str(value) for _part, value in sorted(row["snapshots"].items()) if value]
-                if ids:
-                    known[f"{row.get('host')}/{row.get('job')}"] = ids
-    return known
+            if not isinstance(row, dict) or not isinstance(row.get("snapshots"), dict):
+                continue
+            ids = [str(value) for _part, value in sorted(row["snapshots"].items()) if value]
+            # A host whose clock runs ahead cannot claim a run after the record that tells of it.
+            at = min(str(row.get("arrived") or row.get("finished") or record["at"]), record["at"])
+            name = f"{row.get('host')}/{row.get('job')}"
+            if ids and at >= known.get(name, ("", []))[0]:
+                known[name] = (at, ids)
+    return {name: ids for name, (_at, ids) in known.items()}
 
 
 def _signature_blob(text: str) -> bytes | None:

@@ -236,9 +236,10 @@ def test_a_newest_snapshot_that_is_gone_or_cut(practice, repository):
     ssh("nas1", f"chmod u+w {repository}/snapshots/{oracle}; truncate -s -20 {repository}/snapshots/{oracle}")
     assert practice.prove().codes() & {"known_snapshot_missing", "no_run", "snapshot_unreadable"}
     ssh("nas1", f"rm {repository}/snapshots/{oracle}")
-    gone = practice.prove()
-    assert gone.code == 1
-    assert gone.codes() & {"known_snapshot_missing", "no_run"}
+    for _again in range(2):  # the older run that a proof falls back on must not make the loss forgotten
+        gone = practice.prove()
+        assert gone.code == 1
+        assert gone.codes() & {"known_snapshot_missing", "no_run"}
 
 
 def test_one_byte_in_the_largest_pack(practice):

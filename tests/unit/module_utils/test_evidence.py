@@ -328,18 +328,38 @@ def test_canonical_form_has_one_spelling():
         canonical({"a": float("nan")})
 
 
-def test_the_newest_evidence_names_the_snapshots_to_expect():
-    def entry(kind, rows):
-        return {"record": {"kind": kind, "body": {{"proof": "items", "backup": "jobs"}[kind]: rows}}}
+def told(kind, at, **row):
+    rows = [{"host": "server1", "job": "documents", **row}]
+    return {"record": {"kind": kind, "at": at, "body": {{"proof": "items", "backup": "jobs"}[kind]: rows}}}
 
-    proof = entry("proof", [{"host": "server1", "job": "documents", "snapshots": {"files": "f1", "oracle": "o1"}}])
-    backup = entry("backup", [{"host": "server1", "job": "documents", "snapshots": {"files": "f2", "oracle": None}}])
-    drill = {"record": {"kind": "drill", "body": {"verdict": "PASS"}}}
-    assert evidence.last_known([proof, drill]) == {"server1/documents": ["f1", "o1"]}
-    assert evidence.last_known([proof, backup, drill]) == {"server1/documents": ["f2"]}
-    assert evidence.last_known([proof, entry("proof", [{"host": "server1", "job": "documents"}])]) == {
-        "server1/documents": ["f1", "o1"]
-    }
+
+PROOF = told("proof", "2026-11-21T10:00:00Z", arrived="2026-11-21T09:00:00Z", snapshots={"files": "f1", "oracle": "o1"})
+BACKUP = told(
+    "backup", "2026-11-21T12:00:00Z", finished="2026-11-21T11:00:00Z", snapshots={"files": "f2", "oracle": None}
+)
+FELL_BACK = told(
+    "proof", "2026-11-21T13:00:00Z", arrived="2026-11-21T09:00:00Z", snapshots={"files": "f1", "oracle": "o1"}
+)
+AHEAD = told("backup", "2026-11-21T14:00:00Z", finished="2035-01-01T00:00:00Z", snapshots={"files": "f3"})
+LATER = told("proof", "2026-11-21T16:00:00Z", arrived="2026-11-21T15:00:00Z", snapshots={"files": "f4"})
+DRILL = {"record": {"kind": "drill", "at": "2026-11-21T17:00:00Z", "body": {"verdict": "PASS"}}}
+NOTHING = told("proof", "2026-11-21T18:00:00Z", snapshots={})
+
+
+@pytest.mark.parametrize(
+    ("entries", "ids"),
+    [
+        ([PROOF, DRILL], ["f1", "o1"]),
+        ([PROOF, BACKUP, DRILL], ["f2"]),
+        ([PROOF, BACKUP, FELL_BACK, FELL_BACK], ["f2"]),  # a loss stays a loss, however often one asks
+        ([PROOF, BACKUP, FELL_BACK, LATER], ["f4"]),  # until a newer run is there
+        ([PROOF, AHEAD], ["f3"]),
+        ([PROOF, AHEAD, LATER], ["f4"]),  # a clock in the future does not last
+        ([PROOF, NOTHING], ["f1", "o1"]),
+    ],
+)
+def test_the_newest_run_that_evidence_names_has_to_be_there(entries, ids):
+    assert evidence.last_known(entries) == {"server1/documents": ids}
 
 
 def test_a_long_ledger_is_checked_at_some_milliseconds_a_record(folder, key, signers):
