@@ -76,7 +76,10 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Found:
-    """A path as it is: ``kind`` is file, dir or other; ``changed_at`` is its ctime in seconds since the epoch."""
+    """A path as it is.
+
+    ``kind`` is file, dir or other; ``changed_at`` its ctime in seconds since the epoch; ``entries`` the names in a folder.
+    """
 
     kind: str
     mode: int
@@ -84,7 +87,7 @@ class Found:
     group: str
     content: bytes | None = None
     changed_at: float = 0.0
-    empty: bool = False
+    entries: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -193,14 +196,12 @@ def plan(have: Have, want: Wanted) -> list[Change]:
     if stale or any(path.startswith(UNIT_FOLDERS) for path in touched):
         changes.append(Change("daemon-reload", "systemd", "unit files changed"))
     changes += _unit_starts(have, want, touched)
-    # a folder goes when it was found empty, or when all that is known to be in it goes with this plan
+    # a folder goes when all that is in it goes with this plan; what somebody else put there keeps it
     gone = {c.target for c in files if c.verb == "remove"}
-    for folder in reversed([d for d in want.dirs if d.absent]):
-        if folder.path in have.paths:
-            inside = [p for p in have.paths if Path(p).parent == Path(folder.path)]
-            if have.paths[folder.path].empty or (inside and all(p in gone for p in inside)):
-                changes.append(Change("rmdir", folder.path, "empty", folder))
-                gone.add(folder.path)
+    for folder in reversed([d for d in want.dirs if d.absent and d.path in have.paths]):
+        if all(f"{folder.path.rstrip('/')}/{name}" in gone for name in have.paths[folder.path].entries):
+            changes.append(Change("rmdir", folder.path, "empty", folder))
+            gone.add(folder.path)
     return changes
 
 
@@ -285,7 +286,7 @@ def look_at(path: str, read: bool = True) -> Found | None:
         group=_name_of(facts.st_gid, grp.getgrgid),
         content=Path(path).read_bytes() if kind == "file" and read else None,
         changed_at=facts.st_ctime,
-        empty=kind == "dir" and not os.listdir(path),  # noqa: PTH208 - a path here is a plain string
+        entries=tuple(sorted(os.listdir(path))) if kind == "dir" else (),  # noqa: PTH208 - plain names are wanted
     )
 
 

@@ -362,16 +362,6 @@ def failed_units(module: AnsibleModule, names: Sequence[str]) -> list[Change]:
     return [Change("reset-failed", name, "its job goes") for name in failed if name in wanted]
 
 
-def without_foreign(changes: Sequence[Change]) -> list[Change]:
-    """A folder in which somebody else keeps something stays."""
-    gone = {change.target for change in changes if change.verb in ("remove", "rmdir")}
-    return [
-        change
-        for change in changes
-        if change.verb != "rmdir" or all(f"{change.target}/{name}" in gone for name in names_in(change.target))
-    ]
-
-
 def converge(module: AnsibleModule) -> dict[str, Any]:
     """Gather, plan, apply; returns what the module returns."""
     params = module.params
@@ -405,7 +395,7 @@ def converge(module: AnsibleModule) -> dict[str, Any]:
         want = backup_host.unwanted(found_jobs, program())
     state = HostState(module.run_command)
     kept = [job["name"] for job in params["jobs"]] if present else []
-    changes = without_foreign(plan(state.gather(want), want))
+    changes = plan(state.gather(want), want)
     changes += failed_units(module, [name for name in found_jobs if name not in kept])
     diff = diff_of(changes)
     steps = describe(changes)

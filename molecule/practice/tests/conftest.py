@@ -33,8 +33,13 @@ class Practice:
     def secrets(self) -> dict[str, str]:
         """Every secret value of the practice's vault, named by its place."""
         viewed = subprocess.run(
-            ["ansible-vault", "view", "--vault-id", f"harbour-street@{self.folder}/.vault-password"]
-            + [str(self.folder / "group_vars/all/vault.yml")],
+            [
+                "ansible-vault",
+                "view",
+                "--vault-id",
+                f"harbour-street@{self.folder}/.vault-password",
+                str(self.folder / "group_vars/all/vault.yml"),
+            ],
             text=True,
             capture_output=True,
             check=True,

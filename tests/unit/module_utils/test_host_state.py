@@ -50,16 +50,18 @@ def running(since: float) -> hs.FoundUnit:
             {
                 "/etc/x.conf": SAME,
                 "/etc/systemd/system/x.service": SAME,
-                "/etc/x": hs.Found("dir", 0o755, "root", "root"),
-                "/etc/y": hs.Found("dir", 0o755, "root", "root", empty=True),
+                "/etc/x": hs.Found("dir", 0o755, "root", "root", entries=("theirs",)),
+                "/etc/y": hs.Found("dir", 0o755, "root", "root", entries=("ours", "z")),
+                "/etc/y/ours": SAME,
+                "/etc/y/z": hs.Found("dir", 0o755, "root", "root"),
             },
             {"x.service": running(60.0)},
             hs.Wanted(
-                dirs=[hs.Dir("/etc/x", absent=True), hs.Dir("/etc/y", absent=True)],
-                files=[hs.File("/etc/x.conf", None), hs.File("/etc/systemd/system/x.service", None)],
+                dirs=[hs.Dir(path, absent=True) for path in ("/etc/x", "/etc/y", "/etc/y/z")],
+                files=[hs.File(p, None) for p in ("/etc/x.conf", "/etc/y/ours", "/etc/systemd/system/x.service")],
                 units=[hs.Unit("x.service", enabled=False, active=False)],
             ),
-            ["stop", "disable", "remove", "remove", "daemon-reload", "rmdir"],
+            ["stop", "disable", "remove", "remove", "remove", "daemon-reload", "rmdir", "rmdir"],
         ),
         # a unit file changed behind systemd's back
         ({}, {"x.service": hs.FoundUnit(True, True, True, 9.0, True)}, hs.Wanted(units=[UNIT]), ["daemon-reload"]),
