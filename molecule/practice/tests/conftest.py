@@ -32,18 +32,9 @@ class Practice:
 
     def secrets(self) -> dict[str, str]:
         """Every secret value of the practice's vault, named by its place."""
-        viewed = subprocess.run(
-            [
-                "ansible-vault",
-                "view",
-                "--vault-id",
-                f"harbour-street@{self.folder}/.vault-password",
-                str(self.folder / "group_vars/all/vault.yml"),
-            ],
-            text=True,
-            capture_output=True,
-            check=True,
-        )
+        vault_id = f"harbour-street@{self.folder}/.vault-password"
+        view = ["ansible-vault", "view", "--vault-id", vault_id, str(self.folder / "group_vars/all/vault.yml")]
+        viewed = subprocess.run(view, text=True, capture_output=True, check=True)
         import yaml
 
         found: dict[str, str] = {}
