@@ -39,6 +39,8 @@ SCHEMA = 1
 EXIT = {"OK": 0, "FAILED": 1, "INCOMPLETE": 2}
 EXIT_INVALID, EXIT_LOCKED = 3, 4
 STOP_S = 20
+# the kernel stamps files with the clock of its last tick
+CLOCK_STEP_NS = 1_000_000_000
 CREDENTIALS = ("repository-password", "rest-username", "rest-password")
 
 
@@ -196,6 +198,7 @@ class Backup:
     def __init__(self, job: Job, places: Places, run_id: str, children: Children, outcome: Outcome) -> None:
         self.job, self.places, self.run_id, self.children, self.outcome = job, places, run_id, children, outcome
         self.restic = self._open_restic()
+        self.troubles: list[str] = []  # paths that restic's last backup could not read
 
     def _open_restic(self) -> restic.Restic:
         folder = Path(os.environ.get("CREDENTIALS_DIRECTORY") or self.places.etc / "credentials")
@@ -279,6 +282,7 @@ class Backup:
         arguments = restic.backup_arguments(self.job.host, self._tags(part), *rest)
         code, out, err = self.children.run(restic.command(self.restic.repository, *arguments), self.restic.env, stdin)
         summary = restic.summary_of(code, out, err)
+        self.troubles = agent_files.error_paths(out + "\n" + err)
         self.outcome.snapshots[part] = summary.snapshot
         return summary
 
@@ -345,21 +349,17 @@ class Backup:
                 self.outcome.add("path_missing", f"{path} does not exist on this host")
         if self.job.paths and not any(path in there for path in self.job.paths):
             raise RunError("path_missing", f"none of the paths of {self.job.name} exists: is a disk not mounted?")
-        for path in self.job.must_have:
-            if not os.path.lexists(path) or (os.path.isdir(path) and not os.listdir(path)):  # noqa: PTH112, PTH208
-                raise RunError(
-                    "must_have_missing", f"{path} must be there and is missing or empty: is a disk not mounted?"
-                )
+        self._check_must_have()
         return there
 
     def _back_up_files(self, oracle: dict[str, Any]) -> None:
-        """Manifest, then restic, then a second look at what changed meanwhile."""
+        """Manifest, then restic, then a second look: at what changed meanwhile, and at what is in the snapshot."""
         if not self.job.paths and not (self.job.database and self.job.database.images):
             return
         roots = self._roots()
         cache_file = self.places.manifest_cache(self.job.name)
         cache = agent_files.load_cache(str(cache_file))
-        began = time.monotonic()
+        began, began_ns = time.monotonic(), time.time_ns() - CLOCK_STEP_NS
         extra = self._images_outside(oracle, roots)
         manifest, kept = agent_files.build([*roots, *extra], self.job.exclude, cache)
         took = time.monotonic() - began
@@ -371,31 +371,66 @@ class Backup:
         if not roots and not extra:
             return
         options = [f"--exclude={pattern}" for pattern in self.job.exclude]
-        names = b"".join(os.fsencode(path) + b"\0" for path in [*roots, *extra])
+        read = [*roots, *extra]
+        names = b"".join(os.fsencode(path) + b"\0" for path in read)
         summary = self._restic_backup("files", [*options, "--files-from-raw", "-"], names)
-        dropped = agent_files.settle(manifest)
-        if not summary.complete:
-            count = summary.errors or "some"
-            self.outcome.add("files_unreadable", f"restic could not read {count} files or folders")
-        if summary.files < len(manifest.entries):
-            gap = len(manifest.entries) - summary.files
-            self.outcome.add("coverage_gap", f"{gap} files of the manifest are not in the snapshot")
+        unread = sum(1 for path in self.troubles if agent_files.still_there(path))
+        if not summary.complete and (unread or not self.troubles):
+            self.outcome.add("files_unreadable", f"restic could not read {unread or 'some'} files or folders")
+        filled = [root for root in roots if root not in manifest.empty_roots]
+        now = agent_files.look(read, self.job.exclude)
+        meanwhile = agent_files.settle(manifest, now, self._stored(summary.snapshot), began_ns)
+        if meanwhile.gap:
+            self.outcome.add("coverage_gap", f"{meanwhile.gap} files differ between the disk and the snapshot")
+        self._judge_meanwhile(manifest, filled)
         write_json(cache_file, None, agent_files.cache_text(kept))
-        changed = sum(1 for entry in manifest.entries if entry["volatile"])
         took = time.monotonic() - began
         say(
             f"{self.job.name}: files stored as {summary.snapshot[:8]} in {took:.0f} s, {human(summary.added)} sent"
-            + (f"; {changed} changed and {dropped} were deleted meanwhile" if changed or dropped else "")
+            f"; meanwhile {meanwhile.changed} changed, {meanwhile.appeared} came, {len(meanwhile.dropped)} went"
         )
         oracle["files"] = {
-            "roots": [*roots, *extra],
+            "roots": read,
             "count": len(manifest.entries),
             "bytes": manifest.bytes,
             "must_have": list(self.job.must_have),
             "manifest": manifest.entries,
+            "dropped": meanwhile.dropped,
         }
         self.outcome.files += len(manifest.entries)
         self.outcome.bytes += manifest.bytes
+
+    def _stored(self, snapshot: str) -> dict[str, int]:
+        """What is in a snapshot, as restic reads it back."""
+        command = restic.command(self.restic.repository, "ls", "--json", "--no-lock", snapshot)
+        code, out, err = self.children.run(command, self.restic.env)
+        restic.check(code, "", err)
+        return agent_files.stored_files(out)
+
+    def _judge_meanwhile(self, manifest: agent_files.Manifest, filled: Sequence[str]) -> None:
+        """Files may go while restic reads; all of them at once is a disk that went."""
+        self._check_must_have()
+        self._check_count(manifest)
+        for root in filled:
+            if not any(agent_files.below(str(entry["path"]), [root]) for entry in manifest.entries):
+                raise RunError("path_vanished", f"{root} lost all its files during the backup: did a disk go?")
+
+    def _check_must_have(self) -> None:
+        for path in self.job.must_have:
+            if not os.path.lexists(path) or (os.path.isdir(path) and not os.listdir(path)):  # noqa: PTH112, PTH208
+                raise RunError(
+                    "must_have_missing", f"{path} must be there and is missing or empty: is a disk not mounted?"
+                )
+
+    def _check_count(self, manifest: agent_files.Manifest) -> None:
+        if not self.job.paths:
+            return
+        own = sum(1 for entry in manifest.entries if agent_files.below(str(entry["path"]), self.job.paths))
+        if own < self.job.min_files:
+            raise RunError(
+                "too_few_files",
+                f"{own} files found, at least {self.job.min_files} expected: is a disk not mounted? Nothing kept",
+            )
 
     def _images(self, oracle: dict[str, Any]) -> list[str]:
         images = (oracle["database"] or {}).get("images")
@@ -410,16 +445,10 @@ class Backup:
         if manifest.unreadable:
             self.outcome.add("files_unreadable", f"{manifest.unreadable} files or folders could not be read")
         paths = {str(entry["path"]) for entry in manifest.entries}
-        if self.job.paths:
-            own = sum(1 for path in paths if agent_files.below(path, self.job.paths))
-            if own < self.job.min_files:
-                raise RunError(
-                    "too_few_files",
-                    f"{own} files found, at least {self.job.min_files} expected: is a disk not mounted? Nothing kept",
-                )
-            for root in manifest.empty_roots:
-                if root in self.job.paths:
-                    self.outcome.add("path_empty", f"{root} holds no file: is a disk not mounted?")
+        self._check_count(manifest)
+        for root in manifest.empty_roots:
+            if root in self.job.paths:
+                self.outcome.add("path_empty", f"{root} holds no file: is a disk not mounted?")
         images = self._images(oracle)
         missing = sum(1 for path in images if path not in paths)
         if missing:

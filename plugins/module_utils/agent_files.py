@@ -3,10 +3,14 @@
 
 Names are bytes on Linux: they travel as Python text with surrogateescape and as JSON in plain ASCII, so that any name
 comes back exact. Unchanged files are not read again: a cache keeps path, size, times and inode with the hash.
+
+A practice works while it is backed up. After restic the manifest is brought in line with the snapshot, and only where
+a second look at the disk shows why they differ; so whoever compares the two later may demand that they are the same.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -90,7 +94,11 @@ def _expression(glob: str) -> re.Pattern[str]:
 
 def walk(root: str, patterns: Sequence[Any], on_error: Any) -> Iterator[tuple[str, os.stat_result]]:
     """Regular files below a root (or the root itself), sorted, links not followed."""
-    facts = os.lstat(root)
+    try:
+        facts = os.lstat(root)
+    except OSError as error:
+        on_error(error)
+        return
     if stat.S_ISREG(facts.st_mode):
         if not excluded(root, patterns):
             yield root, facts
@@ -185,24 +193,112 @@ def build(
     return manifest, kept
 
 
-def settle(manifest: Manifest) -> int:
-    """Look again after restic has read: mark what changed meanwhile as volatile, drop what was deleted.
-
-    Returns how many were dropped. ``ctime_ns`` is only for this comparison and is removed from every entry.
+@dataclass
+class Meanwhile:
+    """What happened to files while restic read. ``dropped``: paths that were seen first, are gone (or were replaced)
+    and are not in the snapshot. ``gap``: files that differ between disk and snapshot without such a reason.
     """
+
+    dropped: list[str] = field(default_factory=list)
+    changed: int = 0
+    appeared: int = 0
+    gap: int = 0
+
+
+def look(roots: Iterable[str], exclude: Sequence[str]) -> dict[str, os.stat_result]:
+    """Files below the roots as they are now, without reading them. What cannot be listed is not there."""
+    patterns = compile_excludes(exclude)
+    return {path: facts for root in roots for path, facts in walk(root, patterns, lambda _error: None)}
+
+
+def stored_files(listing: str) -> dict[str, int]:
+    """Sizes by ``printable`` path of the regular files that ``restic ls --json`` lists."""
+    found = {}
+    for line in listing.splitlines():
+        node = json.loads(line)
+        if node.get("struct_type") == "node" and node.get("type") == "file":
+            found[str(node["path"])] = int(node.get("size") or 0)
+    return found
+
+
+def error_paths(said: str) -> list[str]:
+    """Paths of the errors of single files and folders in what ``restic backup --json`` printed."""
+    paths = []
+    for line in said.splitlines():
+        with contextlib.suppress(ValueError):
+            record = json.loads(line)
+            if isinstance(record, dict) and record.get("message_type") == "error":
+                paths.append(str(record.get("item") or ""))
+    return paths
+
+
+def still_there(path: str) -> bool:
+    """Is what restic could not read there now? A name that restic could not print is taken to be."""
+    return not path or "\ufffd" in path or os.path.lexists(path)
+
+
+def printable(path: str) -> str:
+    """A path as restic prints it in JSON: each byte that is no UTF-8 becomes U+FFFD."""
+    return re.sub("[\udc80-\udcff]", "\ufffd", path)
+
+
+def settle(
+    manifest: Manifest, now: Mapping[str, os.stat_result], stored: Mapping[str, int], began_ns: int
+) -> Meanwhile:
+    """Make the manifest that of the snapshot, as far as the second look explains how they differ.
+
+    now: what ``look`` found after restic. stored: what ``stored_files`` found in the snapshot. began_ns: start of the
+    first look. Afterwards every entry is to be expected in the snapshot, and nothing else:
+
+    - changed or deleted, and in the snapshot: volatile, as restic may have read either state;
+    - deleted or replaced, and not in the snapshot: taken out;
+    - in the snapshot and new since the first look, there still or gone again: added as volatile;
+    - anything else: left as it is. It counts as a gap, and a proof will find it.
+
+    ``ctime_ns`` is only for this comparison and is removed from every entry.
+    """
+    found = Meanwhile()
     still: list[dict[str, Any]] = []
+    known: set[str] = set()
     for entry in manifest.entries:
-        ctime_ns = entry.pop("ctime_ns")
-        try:
-            facts = os.lstat(entry["path"])
-        except (FileNotFoundError, NotADirectoryError):
+        path, name = str(entry["path"]), printable(str(entry["path"]))
+        known.add(name)
+        was = (entry["size"], entry["mtime_ns"], entry.pop("ctime_ns"))
+        facts = now.get(path)
+        changed = facts is None or (facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns) != was
+        if name not in stored and changed:
+            found.dropped.append(path)
             continue
-        now = (facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns)
-        entry["volatile"] = now != (entry["size"], entry["mtime_ns"], ctime_ns)
+        found.gap += name not in stored
+        found.changed += changed
+        entry["volatile"] = changed
         still.append(entry)
-    dropped = len(manifest.entries) - len(still)
+    names = {printable(path): path for path in now}
+    for name in sorted(set(stored) - known):
+        if name not in names and not _came_and_went(name, began_ns):
+            found.gap += 1
+            continue
+        found.appeared += 1
+        still.append(
+            {
+                "path": names.get(name, name),
+                "size": stored[name],
+                "mode": "",
+                "mtime_ns": 0,
+                "blake2b": "",
+                "volatile": True,
+            }
+        )
     manifest.entries = still
-    return dropped
+    return found
+
+
+def _came_and_went(path: str, began_ns: int) -> bool:
+    """Is the file gone again, or at least touched since then (made, deleted and made again)?"""
+    try:
+        return os.lstat(path).st_ctime_ns >= began_ns
+    except (FileNotFoundError, NotADirectoryError):
+        return True
 
 
 def image_path(root: str, name: str) -> str:

@@ -175,8 +175,10 @@ def read_database(
         without it the error is raised.
 
     Returns {"engine", "name", "version", "search_path", "tables": {"schema.table": rows}, "large_objects": n,
-    "probes": {name: text or None}, "schema_fingerprint": 64 hex, "schema_objects": {"schema.object": 16 hex},
-    "images": {"count", "root", "names"} or None}. Raises what ``query`` raises, and OracleError.
+    "probes": {name: text or None}, "questions": {"probes": {name: SELECT}, "images": {"query", "root"} or None},
+    "schema_fingerprint": 64 hex, "schema_objects": {"schema.object": 16 hex}, "images": {"count", "root", "names"} or
+    None}. ``questions`` are those that were answered, to be asked again of a restored copy. Raises what ``query``
+    raises, and OracleError.
     """
     if search_path is None:
         search_path = str(_ask(query, SEARCH_PATH_SQL))
@@ -207,6 +209,10 @@ def read_database(
             if on_error is None:
                 raise
             on_error("images", error)
+    questions = {
+        "probes": {probe: sql for probe, sql in sorted((probes or {}).items()) if probe in found_probes},
+        "images": {"query": images["query"], "root": images["root"]} if images and found_images else None,
+    }
     return {
         "engine": ENGINE,
         "name": name,
@@ -215,6 +221,7 @@ def read_database(
         "tables": {table: int(counts[table]) for table in tables},
         "large_objects": large_objects,
         "probes": found_probes,
+        "questions": questions,
         "schema_fingerprint": fingerprint(lines),
         "schema_objects": fingerprint_objects(lines),
         "images": found_images,

@@ -28,8 +28,6 @@ PARTS = ("database", "files", "oracle")
 CLOCK_SLACK_S = 300
 # restic stamps a snapshot when it begins to read: a first backup over a slow link arrives hours later, not days.
 LONGEST_RUN_S = 48 * 3600
-# A file born or changed while restic was reading is newer than the oracle's point in time.
-BIRTH_SLACK_NS = 2_000_000_000
 
 
 class Reason(NamedTuple):
@@ -106,7 +104,6 @@ class FilesCompared:
     reasons: list[Reason]
     bad: dict[str, str]
     volatile: int = 0
-    new: int = 0
 
 
 # --- verdicts --------------------------------------------------------------------------------------------------------
@@ -468,14 +465,11 @@ def compare_files(
     manifest: Sequence[Mapping[str, Any]],
     found: Mapping[str, Found],
     must_have: Sequence[str] = (),
-    taken_ns: int = 0,
-    dropped: int = 0,
 ) -> FilesCompared:
-    """Compare the restored files with the manifest.
+    """Compare the restored files with the manifest: all of it has to be there, and nothing else.
 
-    A volatile file (it changed while it was being read) only has to be there. A file that the manifest does not know
-    is a fault unless it was born during the run (mtime after ``taken_ns``) or belongs to the ``dropped`` ones, which
-    restic may have read before they were deleted.
+    A volatile file (it changed, came or went while it was being read) only has to be there. What else happened during
+    the backup the agent has settled already, with the disk at hand: here a difference is a fault.
     """
     ways: dict[str, list[str]] = {}
     bad: dict[str, str] = {}
@@ -501,10 +495,8 @@ def compare_files(
         bad[path] = how
     listed = {entry["path"] for entry in manifest}
     extra = sorted(set(found) - listed)
-    born = [path for path in extra if found[path].mtime_ns >= taken_ns - BIRTH_SLACK_NS]
-    surplus = sorted(set(extra) - set(born))
-    if len(surplus) > dropped:
-        ways["extra"] = surplus
+    if extra:
+        ways["extra"] = extra
     reasons = [_file_reason(how, ways[how], len(manifest), len(found)) for how in _WAYS if how in ways]
     if len(listed) != len(manifest):
         reasons.append(Reason("manifest_damaged", "the manifest names files more than once"))
@@ -514,7 +506,7 @@ def compare_files(
             reasons.append(
                 Reason("must_have_missing", f"a folder that must not be empty has no file ({name_hash(root)})")
             )
-    return FilesCompared(len(manifest), total, reasons, bad, volatile, len(born))
+    return FilesCompared(len(manifest), total, reasons, bad, volatile)
 
 
 _WAYS = {
@@ -538,10 +530,17 @@ def name_hash(path: str) -> str:
 
 
 def check_images(
-    names: Sequence[str], root: str, manifest: Sequence[Mapping[str, Any]], bad: Mapping[str, str]
+    names: Sequence[str],
+    root: str,
+    manifest: Sequence[Mapping[str, Any]],
+    bad: Mapping[str, str],
+    dropped: Sequence[str] = (),
 ) -> list[Reason]:
-    """Every image that the restored database names must be in the manifest and restored as it was."""
-    listed = {entry["path"] for entry in manifest}
+    """Every image that the restored database names must be in the manifest and restored as it was.
+
+    dropped: files that the practice itself deleted after the database was seen and before restic read them.
+    """
+    listed = {entry["path"] for entry in manifest} | set(dropped)
     paths = [image_path(root, name) for name in names]
     missing = [path for path in paths if path not in listed or bad.get(path) == "missing"]
     damaged = [path for path in paths if bad.get(path, "missing") != "missing"]

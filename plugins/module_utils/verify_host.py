@@ -300,15 +300,13 @@ class Fetch:
             files["manifest"],
             scan(f"{self._root}{PLACE}/{self._wanted.item}/files"),
             files.get("must_have") or (),
-            int(parse_time(oracle["taken"]) * 1e9),
-            int(files.get("dropped") or 0),
         )
         reasons = list(compared.reasons)
         if len(files["manifest"]) != files["count"]:
             reasons.append(
                 Reason("manifest_damaged", f"the oracle counts {files['count']} files, its manifest is not it")
             )
-        judged = level(compared.checked, reasons, volatile=compared.volatile, born=compared.new)
+        judged = level(compared.checked, reasons, volatile=compared.volatile, dropped=len(files.get("dropped") or ()))
         before = self._levels.get("files")
         if before:
             judged["reasons"] = before["reasons"] + judged["reasons"]
@@ -366,6 +364,10 @@ def _check_shape(oracle: Mapping[str, Any]) -> None:
     if database is not None:
         dict(database["tables"])
         dict(database["probes"])
+        questions = database["questions"]
+        dict(questions["probes"])
+        if questions["images"] is not None:
+            (questions["images"]["query"], questions["images"]["root"])
         str(database["dump_path"])
 
 
@@ -439,12 +441,10 @@ def judge(
     wanted: Wanted,
     folder: str,
     postgres: MachinePostgres,
-    questions: Mapping[str, Any],
     started_s: float,
 ) -> dict[str, Any]:
     """Load the dump into the started machine and compare: the part result for the level ``database``.
 
-    questions: {"probes": {name: SELECT}, "images": {"query", "root"} or None}, from the practice document.
     started_s: how long the machine took to start.
     """
     phases: dict[str, float] = {}
@@ -471,7 +471,7 @@ def judge(
     load = postgres.call("pg_restore", "--no-owner", "--no-privileges", "--jobs=2", f"--dbname={database}", dump)
     reasons = load_reasons(load)
     try:
-        restored = _ask(postgres, database, oracle, questions)
+        restored = _ask(postgres, database, oracle)
     except (QueryError, postgresql_oracle.OracleError) as error:
         reasons.append(Reason("query_failed", f"the restored database does not answer ({error})"))
         return {"levels": {"database": level(0, reasons)}, "figures": figures}
@@ -480,7 +480,8 @@ def judge(
     images = restored["images"]
     if images:
         files = kept["oracle"]["files"]
-        reasons += check_images(images["names"], images["root"], files["manifest"] if files else (), kept["bad"])
+        listed, dropped = (files["manifest"], files.get("dropped") or ()) if files else ((), ())
+        reasons += check_images(images["names"], images["root"], listed, kept["bad"], dropped)
     amcheck, amcheck_reasons = _amcheck(postgres, database)
     reasons += amcheck_reasons
     tables = len(oracle["tables"])
@@ -507,18 +508,14 @@ def load_reasons(done: Done) -> list[Reason]:
     return [Reason("load_failed", f"pg_restore ended with {done.rc} and {count} errors{where}")]
 
 
-def _ask(
-    postgres: MachinePostgres, database: str, oracle: Mapping[str, Any], questions: Mapping[str, Any]
-) -> dict[str, Any]:
-    """Describe the restored database with the questions that the oracle has answers to."""
-    probes = {name: sql for name, sql in (questions.get("probes") or {}).items() if name in oracle["probes"]}
-    images = questions.get("images") if oracle.get("images") else None
+def _ask(postgres: MachinePostgres, database: str, oracle: Mapping[str, Any]) -> dict[str, Any]:
+    """Describe the restored database with the oracle's own questions: the practice's may be others by now."""
     failed: list[tuple[str, Exception]] = []
     return postgresql_oracle.read_database(
         lambda sql: postgres.query(database, sql),
         str(oracle["name"]),
-        probes,
-        images,
+        oracle["questions"]["probes"],
+        oracle["questions"]["images"],
         oracle.get("search_path"),
         # a question that fails here and did not at backup time shows as a difference below
         on_error=lambda what, error: failed.append((what, error)),

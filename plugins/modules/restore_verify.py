@@ -14,7 +14,8 @@ description:
   - Works in phases, because the machine has to start between them. V(structure), once for each repository, reads every byte
     of it. V(fetch), once for each item and before the machine starts, chooses the newest run by its arrival on the NAS,
     restores it into the machine's disk and compares the files. V(judge), once for each item after the machine has started,
-    loads the dump and compares the database. V(conclude) puts the results together and names what was not run.
+    loads the dump and compares the database, asking what the oracle says was asked. V(conclude) puts the results together
+    and names what was not run.
   - A bad backup is a result and not a failure of the task. What cannot be judged (NAS out of reach, wrong password) is
     INCONCLUSIVE, and what was not run is never a PASS.
   - Results hold counts, ids and table names; no file names and no data.
@@ -99,27 +100,6 @@ options:
     type: list
     elements: str
     default: []
-  questions:
-    description: The queries of the practice document for this database.
-    type: dict
-    default: {}
-    suboptions:
-      probes:
-        description: SELECT of one value, by name.
-        type: dict
-        default: {}
-      images:
-        description: The images that the database names.
-        type: dict
-        suboptions:
-          query:
-            description: SELECT of their paths.
-            type: str
-            required: true
-          root:
-            description: Folder that relative paths are in.
-            type: path
-            required: true
   leader:
     description: Process id of the machine's first process. Needed for V(judge).
     type: int
@@ -260,6 +240,8 @@ lines:
 """
 
 import time
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.holdfast.practice.plugins.module_utils.verify import (
@@ -295,7 +277,6 @@ ITEM = {
     "engine": {"type": "str"},
     "levels": {"type": "list", "elements": "str", "choices": list(LEVELS), "required": True},
 }
-IMAGES = {"query": {"type": "str", "required": True}, "root": {"type": "path", "required": True}}
 ROWS = {"type": "list", "elements": "dict", "default": []}
 SPEC = {
     "phase": {"type": "str", "choices": ["structure", "fetch", "judge", "conclude"], "required": True},
@@ -306,14 +287,6 @@ SPEC = {
     "rest_password": {"type": "str", "no_log": True},
     "arrivals": {"type": "dict", "default": {}},
     "known": {"type": "list", "elements": "str", "default": []},
-    "questions": {
-        "type": "dict",
-        "default": {},
-        "options": {
-            "probes": {"type": "dict", "default": {}},
-            "images": {"type": "dict", "options": IMAGES},
-        },
-    },
     "leader": {"type": "int"},
     "started_s": {"type": "float", "default": 0},
     "timeout": {"type": "float", "default": 7200},
@@ -327,7 +300,7 @@ SPEC = {
 }
 
 
-def wanted(practice, row):
+def wanted(practice: str, row: Mapping[str, Any]) -> Wanted:
     """Turn an item of the inventory into what the decisions work with."""
     return Wanted(
         practice=practice,
@@ -341,12 +314,12 @@ def wanted(practice, row):
     )
 
 
-def finished(rows, key):
+def finished(rows: Sequence[Mapping[str, Any]], key: str) -> dict[str, Mapping[str, Any]]:
     """Index the results of a phase, leaving out tasks that were skipped or broke."""
     return {row[key]: row for row in rows if row.get("levels") is not None and row.get(key) and not row.get("failed")}
 
 
-def do_conclude(params):
+def do_conclude(params: Mapping[str, Any]) -> dict[str, Any]:
     """Make the body of the proof record."""
     results = params["results"] or {}
     body = conclude(
@@ -361,13 +334,13 @@ def do_conclude(params):
     return {"item": "", "host": "", "verdict": body["verdict"], "body": body, "lines": describe(body)}
 
 
-def do_phase(params):
+def do_phase(params: Mapping[str, Any]) -> dict[str, Any]:
     """Run one of the phases that touch the machine."""
     row = params["items"][0]
     item = wanted(params["practice"], row)
     if params["phase"] == "judge":
         postgres = MachinePostgres(params["leader"], params["timeout"])
-        return judge(item, params["folder"], postgres, params["questions"], params["started_s"])
+        return judge(item, params["folder"], postgres, params["started_s"])
     restic = MachineRestic(
         params["folder"] + "/root",
         row["repository"],
@@ -381,7 +354,7 @@ def do_phase(params):
     return Fetch(item, params["folder"], restic, arrivals, params["known"], time.time()).do()
 
 
-def main():
+def main() -> None:
     """Run the module."""
     module = AnsibleModule(
         argument_spec=SPEC,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -66,14 +67,118 @@ def test_a_damaged_cache_is_an_empty_one(tmp_path, text):
     assert files.load_cache(str(tmp_path / "none.json")) == {}
 
 
-def test_what_changed_meanwhile_is_volatile_and_what_went_is_dropped(tree):
-    manifest, _cache = files.build([str(tree)], [], {})
-    (tree / "sub" / "-dash").write_bytes(b"other")
-    (tree / "sub" / "with space").unlink()
-    assert files.settle(manifest) == 1
-    volatile = {Path(e["path"]).name for e in manifest.entries if e["volatile"]}
-    assert volatile == {"-dash"}
-    assert not any("ctime_ns" in entry for entry in manifest.entries)
+def listing(*paths):
+    """As restic lists a snapshot of these files."""
+    nodes = [{"struct_type": "snapshot"}, {"struct_type": "node", "type": "dir", "path": "/srv"}]
+    nodes += [{"struct_type": "node", "type": "file", "path": files.printable(str(p)), "size": 3} for p in paths]
+    return "\n".join(json.dumps(node) for node in nodes)
+
+
+class Day:
+    """A folder with a few files that are an hour old, looked at once."""
+
+    def __init__(self, root):
+        self.root = root
+        root.mkdir()
+        for name in ("kept", "other", os.fsdecode(b"\xfc")):
+            (root / name).write_bytes(b"abc")
+        self.manifest, _cache = files.build([str(root)], [], {})
+        self.began = max(entry["ctime_ns"] for entry in self.manifest.entries) + 1
+        time.sleep(0.02)  # the kernel's clock for files goes in steps
+
+    def stored(self, without=(), more=()):
+        """Settle with a snapshot of what was there at first, changed like this."""
+        names = [path for path in (entry["path"] for entry in self.manifest.entries) if Path(path).name not in without]
+        names += [str(self.root / name) for name in more]
+        stored = files.stored_files(listing(*names))
+        found = files.settle(self.manifest, files.look([str(self.root)], []), stored, self.began)
+        return found, {Path(entry["path"]).name: entry["volatile"] for entry in self.manifest.entries}
+
+
+@pytest.fixture
+def day(tmp_path):
+    return Day(tmp_path / "day")
+
+
+QUIET = {"kept": False, "other": False, os.fsdecode(b"\xfc"): False}
+
+
+def test_on_a_quiet_day_nothing_is_excused(day):
+    assert day.stored() == (files.Meanwhile(), QUIET)
+    assert not any("ctime_ns" in entry for entry in day.manifest.entries)
+
+
+def test_what_changed_meanwhile_is_volatile(day):
+    (day.root / "kept").write_bytes(b"xyz")
+    assert day.stored() == (files.Meanwhile(changed=1), {**QUIET, "kept": True})
+
+
+def test_a_file_deleted_before_restic_came_is_dropped(day):
+    (day.root / "kept").unlink()
+    found, entries = day.stored(without=["kept"])
+    assert found == files.Meanwhile(dropped=[str(day.root / "kept")])
+    assert "kept" not in entries
+
+
+def test_a_file_deleted_after_restic_came_is_still_expected(day):
+    (day.root / "kept").unlink()
+    assert day.stored() == (files.Meanwhile(changed=1), {**QUIET, "kept": True})
+
+
+def test_a_file_that_restic_passed_over_although_it_never_moved_is_a_gap_and_stays_expected(day):
+    assert day.stored(without=["kept"]) == (files.Meanwhile(gap=1), QUIET)
+
+
+@pytest.mark.parametrize("name", ["new", os.fsdecode(b"n\xfcw")])
+def test_a_file_that_came_is_expected_whatever_is_in_it(day, name):
+    (day.root / name).write_bytes(b"abc")
+    assert day.stored(more=[name]) == (files.Meanwhile(appeared=1), {**QUIET, name: True})
+
+
+def test_a_file_with_old_times_that_was_moved_in_has_come_too(day):
+    (day.root.parent / "old").write_bytes(b"abc")
+    os.utime(day.root.parent / "old", ns=(5, 5))
+    (day.root.parent / "old").rename(day.root / "new")
+    assert day.stored(more=["new"])[0] == files.Meanwhile(appeared=1)
+
+
+def test_a_file_that_came_after_restic_is_not_expected(day):
+    (day.root / "new").write_bytes(b"abc")
+    assert day.stored() == (files.Meanwhile(), QUIET)
+
+
+def test_a_file_that_came_and_went_is_expected(day):
+    assert day.stored(more=["passing"]) == (files.Meanwhile(appeared=1), {**QUIET, "passing": True})
+
+
+def test_a_renamed_file_is_one_that_went_and_one_that_came(day):
+    (day.root / "kept").rename(day.root / "renamed")
+    found, entries = day.stored(without=["kept"], more=["renamed"])
+    assert (found.dropped, found.appeared, found.gap) == ([str(day.root / "kept")], 1, 0)
+    assert (entries["renamed"], "kept" in entries) == (True, False)
+
+
+def test_a_file_in_the_snapshot_that_was_there_all_along_unseen_is_a_gap_and_not_added(day):
+    outside = day.root.parent / "outside"  # below no root, and so like one that the excludes cover
+    outside.write_bytes(b"abc")
+    os.utime(outside)
+    day.began = outside.stat().st_ctime_ns + 1
+    assert day.stored(more=["../outside"]) == (files.Meanwhile(gap=1), QUIET)
+
+
+def test_a_root_that_goes_is_no_crash(tmp_path):
+    manifest, _cache = files.build([str(tmp_path / "gone")], [], {})
+    assert (manifest.entries, manifest.empty_roots) == ([], [str(tmp_path / "gone")])
+    assert files.look([str(tmp_path / "gone")], []) == {}
+
+
+def test_what_restic_could_not_read_counts_only_while_it_is_there(tmp_path):
+    said = (
+        '{"message_type":"error","error":{"message":"no"},"during":"archival","item":"/x/y"}\nplain text\n[]\n{"a":1}'
+    )
+    assert files.error_paths(said) == ["/x/y"]
+    cases = {"": True, str(tmp_path): True, str(tmp_path / "gone"): False, str(tmp_path / "\ufffd"): True}
+    assert {path: files.still_there(path) for path in cases} == cases
 
 
 @pytest.mark.parametrize(

@@ -117,6 +117,10 @@ def test_reading_asks_in_fixed_settings_and_in_the_oracles_search_path():
     assert found["tables"] == {"public.a": 3}
     assert found["probes"] == {"newest": None}
     assert found["images"] == {"count": 2, "root": "/i", "names": ["b", "a"]}
+    assert found["questions"] == {
+        "probes": {"newest": "select max(x)"},
+        "images": {"query": "select path", "root": "/i"},
+    }
     assert found["search_path"] == "clinic, public"
     assert all(sql.startswith(oracle.SESSION_SQL) for sql in database.asked)
     assert "set search_path = clinic, public;" in next(sql for sql in database.asked if "max(x)" in sql)
@@ -129,7 +133,7 @@ def test_a_failing_probe_is_reported_and_left_out_or_raised():
     found = oracle.read_database(
         database, "clinic", probes, on_error=lambda what, error: failures.append((what, str(error)))
     )
-    assert found["probes"] == {}
+    assert (found["probes"], found["questions"]) == ({}, {"probes": {}, "images": None})
     assert failures == [("probe newest", "no")]
     with pytest.raises(RuntimeError):
         oracle.read_database(database, "clinic", probes)

@@ -60,7 +60,8 @@ class World:
             "snapshots": {"files": IDS["files"], "database": IDS["database"]},
             "files": {"manifest": manifest, "count": 2, "must_have": []},
             "database": {"engine": "postgresql", "name": "clinic", "dump_path": "/holdfast.clinical_db.dump",
-                         "tables": {"public.patient": 2}, "probes": {}},
+                         "tables": {"public.patient": 2}, "probes": {}, "images": None,
+                         "questions": {"probes": {}, "images": None}},
         }  # fmt: skip
 
     def snapshots(self):
@@ -288,7 +289,7 @@ def judged(world, monkeypatch, restored, machine=None, database=None):
     world.fetch()
     machine = machine or Machine(sh=Done(0, b"/usr/bin/pg_amcheck\n", "", 0.1))
     monkeypatch.setattr(verify_host.postgresql_oracle, "read_database", lambda *_a, **_k: restored)
-    return judge(WANTED, str(world.folder), MachinePostgres(4711, 60, machine), {}, 2.0), machine
+    return judge(WANTED, str(world.folder), MachinePostgres(4711, 60, machine), 2.0), machine
 
 
 def same(world, **changes):
@@ -340,10 +341,36 @@ def test_an_image_that_did_not_come_back_is_missed_in_the_database_too(world, mo
     assert codes(part) == {"images_missing"}
 
 
+def test_the_restored_copy_is_asked_what_the_oracle_says_was_asked(world, monkeypatch):
+    """The practice document may have other probes by now; the live answers are to the old ones."""
+    questions = {"probes": {"newest": "select 1"}, "images": {"query": "select path", "root": "/srv/img"}}
+    base = same(world)
+    world.oracle["database"]["questions"] = questions
+    world.fetch()
+    asked = []
+    monkeypatch.setattr(
+        verify_host.postgresql_oracle, "read_database", lambda _query, *rest, **_named: asked.append(rest) or base
+    )
+    judge(WANTED, str(world.folder), MachinePostgres(1, 60, Machine()), 0.0)
+    assert [rest[1:3] for rest in asked] == [(questions["probes"], questions["images"])]
+
+
+def test_an_oracle_without_its_questions_is_not_guessed_at(world):
+    del world.oracle["database"]["questions"]
+    assert codes(world.fetch()) == {"oracle_unreadable"}
+
+
+def test_an_image_that_the_practice_deleted_meanwhile_is_not_missed(world, monkeypatch):
+    images = {"count": 3, "root": "/srv/img", "names": ["1.jpg", "2.jpg", "3.jpg"]}
+    world.oracle["files"]["dropped"] = ["/srv/img/3.jpg"]
+    part, _ = judged(world, monkeypatch, same(world, images=images), database={"images": images})
+    assert verdicts(part) == {"database": PASS}
+
+
 def test_without_a_fetched_dump_judge_has_nothing_to_add(world):
     world.fail["cat"] = Done(12, b"", "", 1.0)
     world.fetch()
-    assert judge(WANTED, str(world.folder), MachinePostgres(1, 60, Machine()), {}, 0.0)["levels"] == {}
+    assert judge(WANTED, str(world.folder), MachinePostgres(1, 60, Machine()), 0.0)["levels"] == {}
 
 
 @pytest.mark.parametrize(
