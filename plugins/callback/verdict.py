@@ -20,12 +20,19 @@ description:
   - Without this callback nothing is hidden. A bad verdict then ends with 2 like any failed task.
 """
 
-from ansible.plugins.callback import CallbackBase  # noqa: E402 - Ansible wants the documentation first
+from typing import TYPE_CHECKING  # noqa: E402 - Ansible wants the documentation first
 
-EXIT_FAIL, EXIT_INCONCLUSIVE = 1, 2
+from ansible.plugins.callback import CallbackBase  # noqa: E402
+
+if TYPE_CHECKING:
+    from ansible.executor.stats import AggregateStats
+    from ansible.playbook import Playbook
+
+EXIT_FAIL = 1
+EXIT_INCONCLUSIVE = 2
 
 
-def exit_code(verdict, promised, failed):
+def exit_code(verdict: str | None, promised: bool, failed: bool) -> int | None:
     """Return the code to end with, or None to leave it to Ansible.
 
     verdict: PASS, FAIL, INCONCLUSIVE or None for none. promised: whether the playbook promised one. failed: whether a
@@ -46,15 +53,15 @@ class CallbackModule(CallbackBase):
     CALLBACK_NAME = "holdfast.practice.verdict"
     CALLBACK_NEEDS_ENABLED = True
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self._promised = False
 
-    def v2_playbook_on_start(self, playbook):
+    def v2_playbook_on_start(self, playbook: Playbook) -> None:
         """Note whether this playbook is one that judges."""
         self._promised = any(play.get_vars().get("verdict_promised") is True for play in playbook.get_plays())
 
-    def v2_playbook_on_stats(self, stats):
+    def v2_playbook_on_stats(self, stats: AggregateStats) -> None:
         """Leave with the verdict's code."""
         verdict = stats.custom.get("_run", {}).get("verdict")
         code = exit_code(verdict, self._promised, bool(stats.failures or stats.dark))

@@ -106,7 +106,9 @@ known:
 """
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.holdfast.practice.plugins.module_utils.evidence import (
@@ -122,7 +124,7 @@ from ansible_collections.holdfast.practice.plugins.module_utils.evidence import 
 )
 
 
-def read(ledger):
+def read(ledger: Ledger) -> dict[str, Any]:
     """Return what the ledger knows, as the module does for state=read."""
     entries = ledger.entries()
     last = entries[-1] if entries else None
@@ -133,7 +135,7 @@ def read(ledger):
     }
 
 
-def append(ledger, params, check_mode):
+def append(ledger: Ledger, params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     """Append a record, or in check mode only make it; return the module's result."""
     key = SigningKey(params["key"])
     if params["signers"]:
@@ -173,7 +175,7 @@ def append(ledger, params, check_mode):
     }
 
 
-def main():
+def main() -> None:
     """Run the module."""
     module = AnsibleModule(
         argument_spec={
