@@ -42,6 +42,8 @@ Description=Holdfast backup of %i
 Wants=network-online.target
 After=network-online.target time-sync.target postgresql.service
 OnFailure=holdfast-settle@%i.service
+# a person who tries again after a failure is not to be refused for trying often
+StartLimitIntervalSec=0
 
 [Service]
 Type=oneshot
@@ -91,6 +93,7 @@ SETTLE_TEXT = f"""\
 # Managed by Ansible (holdfast.practice.backup_agent)
 [Unit]
 Description=Holdfast: record of a backup of %i that was killed
+StartLimitIntervalSec=0
 
 [Service]
 Type=oneshot
