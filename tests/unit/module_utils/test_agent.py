@@ -8,9 +8,17 @@ import os
 import signal
 import stat
 import time
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
-from ansible_collections.holdfast.practice.plugins.module_utils import agent, agent_postgresql, backup_nas, restic
+from ansible_collections.holdfast.practice.plugins.module_utils import (
+    agent,
+    agent_job,
+    agent_postgresql,
+    backup_nas,
+    restic,
+)
 
 JOB = {
     "schema": 1, "practice": "harbour-street", "host": "server1", "name": "documents", "item": "documents",
@@ -201,3 +209,95 @@ def test_a_missing_program_is_an_exit_code_not_a_crash():
 def test_journal_lines_stay_one_line_whatever_is_in_them(capfdbinary):
     agent.say("a\nb\udcfc")
     assert capfdbinary.readouterr().out == b"a b\\udcfc\n"
+
+
+# --- what happens while restic reads
+
+
+class Busy:
+    """A backup of a folder of three letters with restic played: it stores what is there, then ``afterwards`` happens."""
+
+    def __init__(self, places, folder, **job):
+        self.folder, self.code, self.said = folder, 0, ""
+        self.before = self.afterwards = self.pass_over = lambda *_path: None
+        folder.mkdir()
+        for name in ("a", "b", "c"):
+            (folder / name).write_text(name)
+        self.backup = agent.Backup.__new__(agent.Backup)
+        self.backup.job = agent_job.parse(json.dumps({**JOB, "paths": [str(folder)], **job}))
+        self.backup.places, self.backup.run_id, self.backup.outcome = places, "R", agent.Outcome()
+        self.backup.children, self.backup.troubles = self, []
+        self.backup.restic = SimpleNamespace(repository=restic.Repository("rest:x", "/p"), env={})
+
+    def run(self, argv, _env, _stdin=b""):
+        if "ls" in argv:
+            return 0, self.listing, ""
+        self.before()
+        files = [path for path in sorted(self.folder.rglob("*")) if path.is_file() and not self.pass_over(path)]
+        nodes = [{"struct_type": "node", "type": "file", "path": str(path), "size": 1} for path in files]
+        self.listing = "\n".join(json.dumps(node) for node in nodes)
+        self.afterwards()
+        summary = {"message_type": "summary", "snapshot_id": "a" * 64, "total_files_processed": len(files)}
+        return self.code, json.dumps(summary), self.said
+
+    def go(self):
+        """Return the oracle's files by name, and the reasons."""
+        time.sleep(0.02)
+        oracle = {"database": None}
+        self.backup._back_up_files(oracle)
+        reasons = [reason["code"] for reason in self.backup.outcome.reasons]
+        return {Path(e["path"]).name: e["volatile"] for e in oracle["files"]["manifest"]}, reasons
+
+
+@pytest.fixture
+def busy(places, tmp_path):
+    return Busy(places, tmp_path / "letters")
+
+
+def test_a_busy_day_is_a_good_backup(busy):
+    def before():
+        (busy.folder / "a").unlink()
+        (busy.folder / "new").write_text("n")
+        (busy.folder / "passing").write_text("p")
+
+    def afterwards():
+        (busy.folder / "b").unlink()
+        (busy.folder / "passing").unlink()
+        (busy.folder / "too late").write_text("t")
+
+    busy.before, busy.afterwards = before, afterwards
+    assert busy.go() == ({"b": True, "c": False, "new": True, "passing": True}, [])
+
+
+def test_a_file_that_restic_passed_over_makes_the_run_incomplete(busy):
+    busy.pass_over = lambda path: path.name == "a"
+    assert busy.go() == ({"a": False, "b": False, "c": False}, ["coverage_gap"])
+
+
+@pytest.mark.parametrize(("name", "reasons"), [("a", ["files_unreadable"]), ("gone", []), ("", ["files_unreadable"])])
+def test_what_restic_could_not_read_is_a_gap_unless_it_is_gone(busy, name, reasons):
+    item = str(busy.folder / name) if name else ""
+    busy.code, busy.said = 3, json.dumps({"message_type": "error", "error": {"message": "no"}, "item": item})
+    assert busy.go()[1] == reasons
+
+
+def test_an_incomplete_backup_that_does_not_say_what_it_lacks_is_incomplete(busy):
+    busy.code = 3
+    assert busy.go()[1] == ["files_unreadable"]
+
+
+@pytest.mark.parametrize(
+    ("job", "left", "code"),
+    [
+        ({"min_files": 0}, [], "path_vanished"),
+        ({"min_files": 3}, ["a", "b"], "too_few_files"),
+        ({"min_files": 0, "must_have": ["FOLDER"]}, [], "must_have_missing"),
+    ],
+)
+def test_a_disk_that_goes_while_restic_reads_is_no_busy_day(places, tmp_path, job, left, code):
+    folder = tmp_path / "letters"
+    busy = Busy(places, folder, **{key: [str(folder)] if value == ["FOLDER"] else value for key, value in job.items()})
+    busy.before = lambda: [path.unlink() for path in folder.iterdir() if path.name not in left]
+    with pytest.raises(agent.RunError) as caught:
+        busy.go()
+    assert caught.value.code == code
