@@ -555,8 +555,19 @@ class MachineHost:
                 raise NspawnError(f"waited {timeout:g} s in vain for {what}")
             time.sleep(0.05)
 
+    def _unplug(self) -> bool:
+        """Remove the cable of a machine whose power was cut: the kernel takes its time, and two of one name clash."""
+        inside = ["nsenter", f"--net={self.want.namespace}", "ip", "link"]
+        cable = f"vb-{self.want.name}"
+        if self._run([*inside, "show", "dev", cable])[0] != 0:
+            return True
+        self._run([*inside, "delete", "dev", cable])  # it may vanish by itself in between: asked again by the next look
+        return False
+
     def _start(self, timeout: float) -> None:
         have = self.gather()
+        if self.want.namespace:
+            self._wait(self._unplug, f"the old cable of {self.want.name} to go")
         spec = {
             "command": nspawn_argv(self.want, have.loops),
             "cgroups": self._cgroups(),
