@@ -134,6 +134,17 @@ def processes() -> list[Process]:
     return found
 
 
+def chrooted(root: str) -> Iterator[int]:
+    """Find the processes of this machine that have a folder for their root."""
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                if os.readlink(entry / "root") == root:  # noqa: PTH115 - the text of the link is wanted
+                    yield int(entry.name)
+            except OSError:  # it ended meanwhile
+                continue
+
+
 def send(pid: int | None, number: int) -> None:
     """Send a signal to a process, which may have ended meanwhile."""
     if pid is not None:
@@ -431,13 +442,17 @@ class MachineHost:
         return Have(supervisor=supervisor, nspawn=nspawn, leader=leader, remains=tuple(self._members()))
 
     def _members(self) -> Iterator[int]:
-        """Find all processes in the machine's control groups: what is left of it even when nspawn is gone."""
+        """Find what is left of the machine even when nspawn is gone.
+
+        All processes in its control groups, and those of the carrier that were put into its disk (a restore, say).
+        """
         for cgroup in self._cgroups():
             for procs in sorted(Path(cgroup).rglob("cgroup.procs")):
                 try:
                     yield from (int(pid) for pid in procs.read_text(encoding="ascii").split())
                 except (FileNotFoundError, OSError):  # the group went away meanwhile
                     continue
+        yield from chrooted(str(self.root))
 
     def known_hosts(self) -> str | None:
         """Return the line that pins this machine's ssh key; None before it was laid out or without a network."""

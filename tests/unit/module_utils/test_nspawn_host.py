@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import threading
 from pathlib import Path
 
@@ -151,3 +153,21 @@ def test_looking_for_a_machine_that_is_not_there_changes_nothing(tmp_path):
     assert steps == []
     assert have.state == "absent"
     assert not Path(want.folder).parent.exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may change a root")
+def test_a_process_that_was_put_into_the_disk_is_found(tmp_path):
+    ready, tell = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.chroot(tmp_path)
+        os.write(tell, b"x")
+        signal.pause()
+        os._exit(0)
+    try:
+        os.read(ready, 1)
+        assert list(nspawn_host.chrooted(str(tmp_path))) == [child]
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+    assert list(nspawn_host.chrooted(str(tmp_path))) == []
