@@ -5,7 +5,7 @@ SHELL := bash
 BIN := .venv/bin
 SCENARIO ?=
 
-.PHONY: help setup demo demo-shell demo-down test lint unit sanity molecule lock clean
+.PHONY: help setup demo demo-shell demo-down test lint unit sanity molecule test-faults lock clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -40,6 +40,9 @@ sanity: setup ## ansible-test sanity on the committed state
 
 molecule: setup ## scenarios on real machines, all or SCENARIO=name
 	@tools/molecule $(SCENARIO)
+
+test-faults: setup ## every fault that a proof has to catch, on real machines; not part of `make test`, which tries one
+	@tools/molecule --faults
 
 lock: setup ## pin requirements.in anew
 	@$(BIN)/uv pip compile --universal --python $(BIN)/python --python-version 3.12 --generate-hashes \
