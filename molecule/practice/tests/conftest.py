@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,8 +53,8 @@ class Practice:
         return [json.loads(line)["record"] for line in lines]
 
     def verify_evidence(self, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
-        """Run the offline verifier with a Python that has nothing of ours installed."""
-        command = ["/usr/bin/python3", "-I", str(REPO / "bin/holdfast"), "verify-evidence"]
+        """Run the offline verifier with a Python that sees nothing but its own library."""
+        command = [sys.executable, "-I", "-S", str(REPO / "bin/holdfast"), "verify-evidence"]
         command += [str(folder or self.folder / "evidence"), "--signers", str(self.folder / "evidence_signers")]
         return subprocess.run(command, text=True, capture_output=True, check=False)
 
