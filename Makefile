@@ -13,7 +13,7 @@ help: ## list the targets
 setup: ## install what this machine lacks, and the pinned requirements into .venv
 	@tools/setup
 
-demo: ## build a practice of real machines and do the whole job on it
+demo: setup ## build a practice of real machines and do the whole job on it
 	@demo/run up
 
 demo-shell: ## a shell on a demo host: make demo-shell HOST=server1
