@@ -9,14 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.holdfast.practice.plugins.plugin_utils import source
-from ansible_collections.holdfast.practice.plugins.plugin_utils.model import (
-    HOST_KINDS,
-    IN_QUOTES,
-    KINDS,
-    Part,
-    Practice,
-)
-from ansible_collections.holdfast.practice.plugins.plugin_utils.rules import RULES, View
+from ansible_collections.holdfast.practice.plugins.plugin_utils.leaves import IN_QUOTES
+from ansible_collections.holdfast.practice.plugins.plugin_utils.model import HOST_KINDS, KINDS, Part, Practice
+from ansible_collections.holdfast.practice.plugins.plugin_utils.rules import RULES
 from ansible_collections.holdfast.practice.plugins.plugin_utils.source import (
     Document,
     KeyPath,
@@ -27,6 +22,7 @@ from ansible_collections.holdfast.practice.plugins.plugin_utils.source import (
     show,
     value_at,
 )
+from ansible_collections.holdfast.practice.plugins.plugin_utils.view import View
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
@@ -164,5 +160,4 @@ def _unknown_key(key: str, cls: type[Part] | None) -> tuple[str, str, str]:
     fix = did_you_mean(key, known)
     if cls in HOST_KINDS.values() and owners:
         fix = f"only hosts of kind {' or '.join(owners)} have {key}"
-    available = [name for name in known if name not in ("offsite", "removable", "standby")]
-    return f"unknown key {show(key)}", "one of " + ", ".join(available), fix
+    return f"unknown key {show(key)}", "one of " + ", ".join(known), fix

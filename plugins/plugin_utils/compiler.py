@@ -14,9 +14,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from ansible_collections.holdfast.practice.plugins.plugin_utils.leaves import seconds
 from ansible_collections.holdfast.practice.plugins.plugin_utils.model import (
     FINALDELAY_S,
-    HOSTSYNC_S,
     Item,
     Nas,
     Practice,
@@ -26,17 +26,17 @@ from ansible_collections.holdfast.practice.plugins.plugin_utils.model import (
     Workstation,
     interval_s,
     schedule,
-    seconds,
 )
+from ansible_collections.holdfast.practice.plugins.plugin_utils.times import usual_time
 
 GROUPS = ("nas", "agents", "servers", "workstations", "restore_hosts", "power", "power_primary", "power_secondary")
 POOL_MOUNT = "/srv/holdfast"
-REPOSITORY_PORT = 8000
+SSH_PORT = 22
 SPREAD_S = 300
 TIME_LIMIT_S = 7200
 RESTORE_ROOT = "/var/lib/holdfast/restore"
 RESTORE_PACKAGES = {"postgresql": "postgresql-17"}
-PROVE_BY_CLASS = {"critical": "daily", "important": "weekly", "normal": "weekly"}
+PROVE_BY_CLASS = {"critical": "daily", "sensitive": "weekly", "ordinary": "weekly"}
 
 
 class Template(str):
@@ -74,11 +74,12 @@ def stable_minute(*names: str) -> int:
     return int.from_bytes(digest, "big") % 55
 
 
-def calendar(item: Item, zone: str, *names: str) -> list[str]:
-    """Give systemd's OnCalendar expressions for an item, in the practice's time zone."""
-    every, at = schedule(item)
+def calendar(item: Item, usual: str, zone: str, *names: str) -> list[str]:
+    """Give systemd's OnCalendar expressions for an item, in the practice's time zone; usual as in schedule()."""
+    every, at = schedule(item, usual)
     if at:
-        return [f"*-*-* {at}:00 {zone}"]
+        days = f"{item.days.title().replace('-', '..')} " if item.days else ""
+        return [f"{days}*-*-* {at}:00 {zone}"]
     hours = seconds(every or "24h") // 3600
     start = "00" if hours == 24 else "*" if hours == 1 else f"00/{hours}"
     return [f"*-*-* {start}:{stable_minute(*names):02d}:00 {zone}"]
@@ -111,6 +112,7 @@ class _Compiler:
             if isinstance(host, (Server, Workstation)) and host.protect
         }
         self.store = practice.copies.onsite.on
+        self.usual = usual_time(practice.hours)
 
     def inventory(self) -> Inventory:
         primaries = {ups.attached_to for ups in self.power.values()}
@@ -155,18 +157,18 @@ class _Compiler:
         proofs = proof_intervals(practice)
         items = {}
         for name, item in practice.protect.items():
-            every, at = schedule(item)
+            every, at = schedule(item, self.usual)
             items[name] = {
                 "hosts": [host for host, names in self.agents.items() if name in names],
                 "class": item.class_,
                 "engine": item.database.engine if item.database else None,
-                "schedule": f"every {every}" if every else f"at {at}",
+                "schedule": f"every {every}" if every else f"{item.days} at {at}" if item.days else f"at {at}",
                 "interval_s": interval_s(item),
                 "prove": proofs[name],
                 "levels": levels(item),
             }
         return {
-            "practice": practice.practice.model_dump(),
+            "practice": practice.practice.model_dump(exclude_none=True),
             "contacts": practice.contacts.model_dump(exclude_none=True),
             "hours": dict(practice.hours or {}),
             "objectives": {"rpo_s": seconds(practice.objectives.rpo), "rto_s": seconds(practice.objectives.rto)},
@@ -187,14 +189,14 @@ class _Compiler:
         host = self.hosts[name]
         if isinstance(host, RestoreHost):
             return self.restore_host(name, host)
-        variables = self.connection(host.address)
+        variables = self.connection(host.address, host.ssh_port)
         if isinstance(host, Nas):
             variables.update(self.nas(name, host))
         elif name in self.agents:
             variables.update(self.agent(name))
         return variables
 
-    def connection(self, address: str) -> dict[str, Any]:
+    def connection(self, address: str, port: int) -> dict[str, Any]:
         access = self.practice.access
         # ssh splits this option at spaces unless quoted, and expands %; Ansible splits the whole as a shell would
         known_hosts = f"{self.folder}/known_hosts".replace("%", "%%")
@@ -207,6 +209,8 @@ class _Compiler:
             # Two practices may use equal addresses: a shared ssh control socket would send one's commands to the other.
             "ansible_control_path_dir": f"~/.ansible/cp/{digest}",
         }
+        if port != SSH_PORT:
+            variables["ansible_port"] = port
         if access.key:
             variables["ansible_ssh_private_key_file"] = f"{self.folder}/{access.key}"
             options.append("IdentitiesOnly=yes")
@@ -248,16 +252,17 @@ class _Compiler:
             "nas_repository_practice": self.id,
             "nas_repository_host": name,
             "nas_repository_root": POOL_MOUNT,
-            "nas_repository_listen": f"{bracketed(host.address)}:{REPOSITORY_PORT}",
+            "nas_repository_listen": f"{bracketed(host.address)}:{host.repository_port}",
             "nas_repository_certificate": self.certificate(name),
             "nas_repository_key": vaulted("vault_tls_keys", name),
             "nas_repository_accounts": accounts,
         }
 
     def repository(self, agent: str) -> dict[str, Any]:
-        address = bracketed(getattr(self.hosts[self.store], "address"))  # noqa: B009  (the store is a Nas: checked)
+        store = self.hosts[self.store]
+        assert isinstance(store, Nas)
         return {
-            "url": f"rest:https://{address}:{REPOSITORY_PORT}/{agent}/",
+            "url": f"rest:https://{bracketed(store.address)}:{store.repository_port}/{agent}/",
             "username": agent,
             "certificate": self.certificate(self.store),
         }
@@ -279,7 +284,7 @@ class _Compiler:
             "name": name,
             "item": name,
             "class": item.class_,
-            "calendar": calendar(item, self.zone, self.id, host, name),
+            "calendar": calendar(item, self.usual, self.zone, self.id, host, name),
             "spread_s": SPREAD_S,
             "time_limit_s": seconds(item.time_limit) if item.time_limit else min(TIME_LIMIT_S, interval_s(item)),
         }
@@ -306,7 +311,8 @@ class _Compiler:
             "power_monitors": [
                 self.monitor(name, ups_name, ups) for ups_name, ups in self.power.items() if name in ups.feeds
             ],
-            "power_hostsync_s": HOSTSYNC_S,
+            "power_min_supplies": getattr(self.hosts[name], "min_supplies"),  # noqa: B009
+            "power_hostsync_s": max(seconds(ups.hostsync) for ups in self.power.values() if name in ups.feeds),
             "power_finaldelay_s": FINALDELAY_S,
         }
         if primary:

@@ -1,361 +1,67 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a practice document may say: its parts, their types and defaults.
 
-Field descriptions are what the error messages call "expected". What must hold between the parts is in rules.py; check.py
-takes a document through both.
+Field descriptions are what the error messages call "expected". Single values are in leaves.py, what must hold between the
+parts in rules.py, what this version does not do yet in available.py; check.py takes a document through all of them.
 """
 
 from __future__ import annotations
 
-import ipaddress
-import re
-from collections.abc import Callable
 from typing import Annotated, Any, Literal
-from zoneinfo import ZoneInfo, available_timezones
 
-from ansible_collections.holdfast.practice.plugins.plugin_utils.source import did_you_mean, nearest, show
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    ValidationInfo,
-    model_validator,
+from ansible_collections.holdfast.practice.plugins.plugin_utils.leaves import (
+    DAY_S,
+    AbsolutePath,
+    Address,
+    Bucket,
+    Clock,
+    Country,
+    DatabaseName,
+    Date,
+    Days,
+    Device,
+    Driver,
+    DriverPort,
+    Email,
+    Engine,
+    HostId,
+    ItemId,
+    Line,
+    Long,
+    Moment,
+    Name,
+    NamedParts,
+    NetbiosName,
+    NightWindow,
+    Often,
+    PathBeside,
+    Pattern,
+    Phone,
+    Place,
+    Port,
+    PracticeId,
+    Rate,
+    Recipient,
+    Setting,
+    SettingName,
+    Several,
+    Short,
+    Size,
+    Sql,
+    Url,
+    UserName,
+    Uuid,
+    Version,
+    Window,
+    Zone,
+    choice,
+    seconds,
+    text,
+    weekdays,
 )
-from pydantic_core import PydanticCustomError
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, model_validator
 
-IN_QUOTES = "write it in quotes"
-NOT_AVAILABLE = "not available in this version"
-# Names that would collide with Ansible's groups, or with the power drill's own account
-RESERVED_HOSTS = (
-    *("all", "ungrouped", "localhost", "nas", "agents", "servers", "workstations", "power"),
-    *("drill", "monitor"),
-)
-ENGINES = ("postgresql",)
-ENGINES_LATER = ("mariadb", "mysql", "sqlite", "firebird", "sqlserver", "mssql", "oracle")
-UPS_DRIVERS = frozenset(
-    """
-    adelsystem_cbi apc_modbus apcsmart apcsmart-old apcupsd-ups bcmxcp bcmxcp_usb belkin belkinunv bestfcom bestfortress
-    bestuferrups bestups bicker_ser blazer_ser blazer_usb dummy-ups etapro everups gamatronic generic_modbus
-    huawei-ups2000 hwmon_ina219 isbmex ivtscd liebert liebert-esp2 masterguard metasys mge-shut mge-utalk microdowell
-    microsol-apc netxml-ups nutdrv_atcl_usb nutdrv_hashx nutdrv_qx nutdrv_siemens_sitop oneac optiups
-    phoenixcontact_modbus pijuice powercom powerpanel rhino richcomm_usb riello_ser riello_usb safenet snmp-ups
-    socomec_jbus solis tripplite tripplite_usb tripplitesu upscode2 usbhid-ups victronups
-    """.split()  # noqa: SIM905  (a paragraph reads better than sixty quoted words)
-)
-_REGIONS = ("Africa", "America", "Antarctica", "Arctic", "Asia", "Atlantic", "Australia", "Europe", "Indian", "Pacific")
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400, "mo": 30 * 86400, "y": 365 * 86400}
-_SIZES = {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
-# Time the chain of a shutdown takes beyond the machines' own work: NUT's HOSTSYNC and FINALDELAY, and the slowest stop
-HOSTSYNC_S, FINALDELAY_S, SLOWEST_STOP_S = 15, 5, 180
-DAY_S = 86400
-
-
-def seconds(duration: str) -> int:
-    """Turn a checked duration (24h, 35d, 6mo) into seconds; a month counts 30 days, a year 365."""
-    found = re.fullmatch(r"(\d+)([a-z]+)", duration)
-    if not found:
-        raise ValueError(duration)
-    return int(found[1]) * _UNITS[found[2]]
-
-
-# --- leaves ---------------------------------------------------------------------------------------------------------
-
-
-def _refuse(expected: str = "", fix: str = "", got: str = "", leaf: str = "") -> PydanticCustomError:
-    """Make an error; expected beats the field's description, which beats leaf."""
-    return PydanticCustomError("holdfast", "refused", {"expected": expected, "fix": fix, "got": got, "leaf": leaf})
-
-
-def _text(check: Callable[[str], None] | None = None, limit: int = 4096, expected: str = "") -> tuple[Any, ...]:
-    """Validators for a string leaf: only strings, not empty, of bounded length, then the leaf's own check.
-
-    expected is for leaves in lists and mappings, where the field's description speaks of the whole.
-    """
-
-    def before(value: Any) -> Any:
-        if not isinstance(value, str):
-            raise _refuse(fix=_fix_for_type(value, check), leaf=expected)
-        if not value.strip():
-            raise _refuse(got="got an empty text", leaf=expected)
-        if len(value) > limit:
-            raise _refuse(f"at most {limit} characters", got=f"got a text of {len(value)} characters")
-        if check:
-            try:
-                check(value)
-            except PydanticCustomError as error:
-                said = error.context or {}
-                raise _refuse(said["expected"], said["fix"], said["got"], leaf=expected) from None
-        return value
-
-    return (BeforeValidator(before),)
-
-
-def _fix_for_type(value: Any, check: Callable[[str], None] | None) -> str:
-    if isinstance(value, list):
-        return "write one value, without [ ] or -"
-    if isinstance(value, (bool, int, float)):
-        try:
-            if check:
-                check(str(value))
-        except PydanticCustomError:
-            return ""  # in quotes it would be wrong as well
-        return IN_QUOTES
-    return ""
-
-
-def _one_line(value: str) -> None:
-    if "\n" in value or "\r" in value:
-        raise _refuse(got="got a text of several lines", expected="one line")
-
-
-_ID = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
-_ITEM = re.compile(r"[a-z0-9]([a-z0-9_-]{0,61}[a-z0-9])?")
-
-
-def _named(pattern: re.Pattern[str], allowed: str) -> Callable[[str], None]:
-    def check(value: str) -> None:
-        if not pattern.fullmatch(value):
-            better = re.sub(r"[^a-z0-9]+", "-", value.lower()).strip("-")[:63].strip("-")
-            fix = f"write {better}" if pattern.fullmatch(better) else ""
-            raise _refuse(f"1-63 characters {allowed}, beginning and ending with a letter or digit", fix)
-
-    return check
-
-
-def _host_name(value: str) -> None:
-    _named(_ID, "a-z 0-9 -")(value)
-    if value in RESERVED_HOSTS:
-        raise _refuse("a name that is not used otherwise", f"write {value}-1", f"the name {show(value)} is reserved")
-
-
-def _zone(value: str) -> None:
-    expected = "an IANA region zone such as Australia/Perth"
-    try:
-        if value.split("/")[0] in _REGIONS and "/" in value:
-            ZoneInfo(value)
-            return
-    except (OSError, ValueError, KeyError) as error:
-        if not available_timezones():
-            fix = "install tzdata"
-            raise _refuse("a time zone database", fix, "this machine has no time zone database") from error
-    zones = [z for z in available_timezones() if z.split("/")[0] in _REGIONS]
-    cities = {z.rsplit("/", 1)[-1]: z for z in sorted(zones)}
-    near = nearest(value, zones)
-    if not near and len(value) > 4:  # shorter ones are mostly fixed offsets such as EST
-        near = cities.get(nearest(value.rsplit("/", 1)[-1].replace(" ", "_"), cities), "")
-    raise _refuse(expected, f'did you mean "{near}"?' if near else "a fixed offset such as EST or GMT+10 is not one")
-
-
-def _duration(*units: str) -> Callable[[str], None]:
-    def check(value: str) -> None:
-        found = re.fullmatch(r"([0-9]{1,6})([a-z]+)", value)
-        if not found or found[2] not in units or int(found[1]) == 0:
-            raise _refuse()
-
-    return check
-
-
-def _clock(value: str) -> None:
-    if not re.fullmatch(r"([01][0-9]|2[0-3]):[0-5][0-9]", value):
-        raise _refuse()
-
-
-def _window(value: str) -> None:
-    found = re.fullmatch(r"([01][0-9]|2[0-3]):[0-5][0-9]-([01][0-9]|2[0-3]):[0-5][0-9]", value)
-    if not found:
-        raise _refuse()
-    start, end = value.split("-")
-    if start == end:
-        raise _refuse(got=f"the window {show(value)} is empty", fix="leave the day out when the practice is closed")
-    if start > end:
-        raise _refuse(got=f"the window {show(value)} ends before it begins")
-
-
-_DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
-
-
-def _days(value: str) -> None:
-    parts = value.split("-")
-    known = all(part in _DAYS for part in parts)
-    if not known or len(parts) > 2 or (len(parts) == 2 and _DAYS.index(parts[0]) >= _DAYS.index(parts[1])):
-        raise _refuse()
-
-
-def _country(value: str) -> None:
-    if not re.fullmatch(r"[A-Z]{2}", value):
-        raise _refuse(fix=f'write "{value.upper()}"' if re.fullmatch(r"[A-Za-z]{2}", value) else "")
-
-
-def _email(value: str) -> None:
-    if not re.fullmatch(r"[^\s@<>(),;:\"\\]+@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+", value):
-        raise _refuse()
-
-
-_LABEL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
-
-
-def _address(value: str) -> None:
-    if value.count("/") == 1 and re.fullmatch(r"[0-9a-fA-F.:]+/[0-9]+", value):
-        raise _refuse(fix=f'write "{value.split("/")[0]}": a host has one address, not a network')
-    if value.startswith("[") or (":" not in value.replace(":", "", 1) and ":" in value):
-        raise _refuse(fix="write the address alone, without brackets and port")
-    try:
-        ip = ipaddress.ip_address(value)
-    except ValueError:
-        if re.fullmatch(r"[0-9.]+", value) or ":" in value:
-            fix = "each part is 0-255 without leading zeros" if "." in value else ""
-            raise _refuse(got=f"{show(value)} is not an IP address", fix=fix) from None
-        if len(value) > 253 or not all(_LABEL.fullmatch(label) for label in value.split(".")):
-            raise _refuse() from None
-        return
-    if ip.is_unspecified or ip.is_multicast or ip.is_loopback:
-        raise _refuse(got=f"{show(value)} is not the address of a host in the practice's network")
-    if isinstance(ip, ipaddress.IPv6Address) and ip.is_link_local and not ip.scope_id:
-        raise _refuse(fix=f'write "{value}%INTERFACE": a link-local address needs its interface')
-
-
-def _absolute(value: str) -> None:
-    _one_line(value)
-    if not value.startswith("/"):
-        fix = "Windows paths are not available in this version" if re.match(r"[A-Za-z]:[\\/]", value) else ""
-        raise _refuse(fix=fix)
-    parts = [part for part in value.split("/") if part]
-    if ".." in parts or "." in parts:
-        raise _refuse(got=f"got {show(value)}, which goes through .. or .")
-    if not parts:
-        raise _refuse(got='got "/", the whole machine', fix="write the folders that hold the practice's data")
-    if parts[0] in ("proc", "sys", "dev", "run"):
-        raise _refuse(got=f"got {show(value)}, which holds no files but the kernel's view of the machine")
-    if parts[:2] == ["srv", "holdfast"] or parts[:3] == ["var", "lib", "holdfast"]:
-        raise _refuse(got=f"got {show(value)}, where Holdfast keeps the backups themselves")
-
-
-def _device(value: str) -> None:
-    if not re.fullmatch(r"/dev/[A-Za-z0-9_./:+@-]+", value) or ".." in value.split("/"):
-        raise _refuse()
-
-
-def _beside(value: str) -> None:
-    _one_line(value)
-    if value.startswith(("/", "~")) or ".." in value.split("/"):
-        raise _refuse()
-
-
-def _size(value: str) -> None:
-    found = re.fullmatch(r"([1-9][0-9]{0,8})(KiB|MiB|GiB|TiB)", value)
-    if not found:
-        decimal = re.fullmatch(r"([1-9][0-9]{0,8}) ?([kKMGT])i?[bB]?", value)
-        raise _refuse(fix=f'write "{decimal[1]}{decimal[2].upper()}iB"' if decimal else "")
-
-
-def _sql(value: str) -> None:
-    if not re.match(r"\s*(select|with)\b", value, re.IGNORECASE):
-        raise _refuse()
-    if ";" in value.rstrip().rstrip(";"):
-        raise _refuse(got="got more than one statement")
-
-
-def _engine(value: str) -> None:
-    if value in ENGINES:
-        return
-    expected = "postgresql"
-    if value.lower() in ENGINES_LATER:
-        raise _refuse(expected, got=f"the engine {show(value)} is {NOT_AVAILABLE}")
-    known = [*ENGINES, *ENGINES_LATER]
-    fix = did_you_mean(value, known) or did_you_mean(re.sub(r"[^a-z]", "", value.lower()), known)
-    raise _refuse(f"a supported engine ({expected})", fix, f"got {show(value)} (string), an unknown engine")
-
-
-def _driver(value: str) -> None:
-    if value not in UPS_DRIVERS:
-        raise _refuse(fix=did_you_mean(value, UPS_DRIVERS))
-
-
-def _user(value: str) -> None:
-    if not re.fullmatch(r"[a-z_][a-z0-9_-]{0,31}", value):
-        raise _refuse()
-
-
-def _setting(value: str) -> None:
-    _one_line(value)
-    if '"' in value:
-        raise _refuse("a value without double quotes")
-
-
-def _later(value: Any) -> Any:
-    raise _refuse("a document without it", "leave it out", NOT_AVAILABLE)
-
-
-def _choice(*choices: str, later: tuple[str, ...] = ()) -> tuple[Any, ...]:
-    expected = ", ".join(choices[:-1]) + (" or " if len(choices) > 1 else "") + choices[-1]
-
-    def check(value: str) -> None:
-        if value in later:
-            raise _refuse(got=f"{show(value)} is {NOT_AVAILABLE}")
-        if value not in choices:
-            raise _refuse(fix=did_you_mean(value, choices))
-
-    return _text(check, expected=expected)
-
-
-def _port_text(value: str) -> None:
-    _one_line(value)
-    if re.search(r"[\s\"#]", value):
-        raise _refuse()
-
-
-def _several(value: Any) -> Any:
-    if not isinstance(value, list):
-        fix = f"write [{value}]" if isinstance(value, str) else ""
-        raise _refuse(fix=fix)
-    if not value:
-        raise _refuse(got="got an empty list")
-    for index, item in enumerate(value):
-        if item in value[:index]:
-            raise _refuse(got=f"{show(item)} is listed twice", fix="write it once")
-    return value
-
-
-def _named_parts(value: Any) -> Any:
-    if not isinstance(value, dict):
-        raise _refuse()
-    if not value:
-        raise _refuse(got="it is empty")
-    return value
-
-
-_ABSOLUTE = "an absolute path such as /srv/clinic/documents"
-_SELECT = "one select statement"
-PracticeId = Annotated[str, *_text(_named(_ID, "a-z 0-9 -"))]
-HostId = Annotated[str, *_text(_host_name, expected="a host name: 1-63 characters a-z 0-9 -")]
-ItemId = Annotated[str, *_text(_named(_ITEM, "a-z 0-9 _ -"), expected="a name: 1-63 characters a-z 0-9 _ -")]
-Name = Annotated[str, *_text(_one_line, 255, "a name that is described in this document")]
-Line = Annotated[str, *_text(_one_line, 255)]
-Pattern = Annotated[str, *_text(_one_line, 255, 'a pattern in quotes such as "*.tmp"')]
-Zone = Annotated[str, *_text(_zone)]
-Clock = Annotated[str, *_text(_clock)]
-Window = Annotated[str, *_text(_window, expected='a window as "HH:MM-HH:MM" in quotes, such as "08:00-18:30"')]
-Days = Annotated[str, *_text(_days, expected="a day (mon tue wed thu fri sat sun) or a span such as mon-fri")]
-Country = Annotated[str, *_text(_country)]
-Email = Annotated[str, *_text(_email, 254)]
-Address = Annotated[str, *_text(_address)]
-AbsolutePath = Annotated[str, *_text(_absolute, expected=_ABSOLUTE)]
-Device = Annotated[str, *_text(_device, expected="a disk such as /dev/disk/by-id/ata-NAME")]
-PathBeside = Annotated[str, *_text(_beside)]
-SettingName = Annotated[str, *_text(_user, expected="a name of a NUT driver setting")]
-Setting = Annotated[str, *_text(_setting, expected="a text in quotes")]
-Size = Annotated[str, *_text(_size)]
-Sql = Annotated[str, *_text(_sql, expected=_SELECT)]
-Short = Annotated[str, *_text(_duration("m", "h", "d", "w"))]
-Long = Annotated[str, *_text(_duration("h", "d", "w", "mo", "y"))]
-Often = Annotated[str, *_choice("daily", "weekly", "monthly")]
-Unavailable = Annotated[None, BeforeValidator(_later)]
-Several = BeforeValidator(_several)
-NamedParts = BeforeValidator(_named_parts)
-
-
-# --- the document ---------------------------------------------------------------------------------------------------
+FINALDELAY_S = 5  # NUT's pause before the primary goes
 
 
 class Part(BaseModel):
@@ -380,6 +86,20 @@ class Identity(Part):
     name: Line = Field(description="the name of the practice, one line of at most 255 characters")
     country: Country = Field(description='a country code of two capital letters in quotes, such as "AU"')
     timezone: Zone = Field(description="an IANA region zone such as Australia/Perth")
+    location: Place | None = Field(
+        default=None, description="[latitude, longitude] in degrees, such as [-33.86, 151.21]"
+    )
+    data_countries: Annotated[list[Country], Several] | None = Field(
+        default=None, description='the countries that copies may lie in, such as ["AU", "NZ"]; left out: only its own'
+    )
+
+
+class Agreement(Part):
+    """What was agreed with a provider, and when somebody last looked at it."""
+
+    reference: Line = Field(description="the agreement's number or name")
+    reviewed: Date = Field(description='a date as "YYYY-MM-DD" in quotes')
+    until: Date | None = Field(default=None, description='a date as "YYYY-MM-DD" in quotes')
 
 
 class Contact(Part):
@@ -388,6 +108,11 @@ class Contact(Part):
     name: Line = Field(description="a name")
     role: Line | None = Field(default=None, description="what the person does, such as practice manager")
     email: Email = Field(description="a mail address such as manager@example.org")
+    phone: Phone | None = Field(default=None, description='a telephone number in quotes, such as "+61 2 5550 1234"')
+    agreement: Agreement | None = Field(default=None, description='{reference: NAME, reviewed: "YYYY-MM-DD"}')
+    recipient: Recipient | None = Field(
+        default=None, description="an age recipient (age1...): the recovery kit is sealed to it"
+    )
 
 
 class Contacts(Part):
@@ -395,6 +120,9 @@ class Contacts(Part):
 
     backup_owner: Contact = Field(description="the person in the practice who answers for backups: {name, role, email}")
     it_provider: Contact | None = Field(default=None, description="the IT provider: {name, email}")
+    software_vendor: Contact | None = Field(
+        default=None, description="the maker of the practice's software: {name, email}"
+    )
 
 
 class Objectives(Part):
@@ -407,7 +135,7 @@ class Objectives(Part):
 class Access(Part):
     """How the control node logs in."""
 
-    user: Annotated[str, *_text(_user)] = Field(default="root", description="a user name such as root")
+    user: UserName = Field(default="root", description="a user name such as root")
     key: PathBeside | None = Field(
         default=None, description="the name of a private key file in the practice's folder, such as ssh_key"
     )
@@ -417,24 +145,49 @@ class Pool(Part):
     """The disks that hold the backups."""
 
     profile: Annotated[
-        str, *_choice("single", "raid1", later=("raid0", "raid5", "raid6", "raid10", "raid1c3", "dup"))
+        str, *choice("single", "raid1", later=("raid0", "raid5", "raid6", "raid10", "raid1c3", "dup"))
     ] = Field(description="raid1 or single")
     devices: Annotated[list[Device], Several] = Field(
         description="a list of disks by a lasting name, such as [/dev/disk/by-id/ata-ONE, /dev/disk/by-id/ata-TWO]"
     )
 
 
-class Nas(Part):
+class _Machine(Part):
+    address: Address = Field(description="an IPv4 or IPv6 address or a host name")
+    ssh_port: Port = Field(default=22, description="a port, a whole number from 1 to 65535")
+    netbios_name: NetbiosName | None = Field(
+        default=None, description="a NetBIOS name: 1-15 characters a-z 0-9 - (needed when the host's name is longer)"
+    )
+    stop_time: Moment = Field(
+        default="180s", description="how long the machine takes to stop at most, such as 180s or 5m (s, m, h)"
+    )
+    min_supplies: Annotated[int, Field(ge=1, le=4)] = Field(
+        default=1,
+        description="how many of its UPSs the machine needs to run: 1, or 2 when one feed alone cannot carry it",
+    )
+
+
+class Nas(_Machine):
     """The machine that keeps the onsite copies."""
 
     kind: Literal["nas"]
-    address: Address = Field(description="an IPv4 or IPv6 address or a host name")
     pool: Pool = Field(description="{profile: raid1, devices: [/dev/disk/by-id/..., /dev/disk/by-id/...]}")
+    repository_port: Port = Field(default=8000, description="a port, a whole number from 1 to 65535")
 
 
-class _Agent(Part):
-    os: Annotated[str, *_choice("linux", later=("windows", "macos"))] = Field(default="linux", description="linux")
-    address: Address = Field(description="an IPv4 or IPv6 address or a host name")
+class Winrm(Part):
+    """How a Windows host is spoken to."""
+
+    port: Port = Field(default=5986, description="the port of WinRM over TLS, 5986")
+    scheme: Annotated[str, *choice("https")] = Field(default="https", description="https")
+    cert_validation: Annotated[str, *choice("validate")] = Field(default="validate", description="validate")
+
+
+class _Agent(_Machine):
+    os: Annotated[str, *choice("linux", "windows", later=("macos",))] = Field(
+        default="linux", description="linux or windows"
+    )
+    winrm: Winrm | None = Field(default=None, description="{port: 5986}, for hosts with os: windows")
     protect: Annotated[list[Name], Several] | None = Field(
         default=None, description="a list of names that are described below protect:, such as [clinical_db, documents]"
     )
@@ -453,20 +206,30 @@ class Workstation(_Agent):
     kind: Literal["workstation"]
 
 
+class Standby(_Machine):
+    """A machine that takes over when the server is lost."""
+
+    kind: Literal["standby"]
+
+
 class RestoreHost(Part):
     """A disposable machine on which restores are proven."""
 
     kind: Literal["restore_host"]
-    driver: Annotated[str, *_choice("nspawn", later=("ssh", "vm", "qemu", "libvirt", "docker", "podman", "cloud"))] = (
+    driver: Annotated[str, *choice("nspawn", later=("ssh", "vm", "qemu", "libvirt", "docker", "podman", "cloud"))] = (
         Field(default="nspawn", description="nspawn")
     )
-    on: Annotated[str, *_text()] = Field(default="localhost", description="localhost, the control node")
+    on: Annotated[str, *text()] = Field(default="localhost", description="localhost, the control node")
+    space: Size | None = Field(
+        default=None, description='how much room it has for restored data, such as "500GiB" (KiB, MiB, GiB, TiB)'
+    )
 
 
-Host = Annotated[Nas | Server | Workstation | RestoreHost, Field(discriminator="kind")]
+Host = Annotated[Nas | Server | Standby | Workstation | RestoreHost, Field(discriminator="kind")]
 HOST_KINDS: dict[str, type[Part]] = {
     "nas": Nas,
     "server": Server,
+    "standby": Standby,
     "workstation": Workstation,
     "restore_host": RestoreHost,
 }
@@ -483,14 +246,23 @@ class Images(Part):
 class Database(Part):
     """A database of the practice's software."""
 
-    engine: Annotated[str, *_text(_engine)] = Field(description="a supported engine (postgresql)")
-    name: Annotated[str, *_text(_one_line, 63)] = Field(description="the database's name, at most 63 characters")
+    engine: Engine = Field(description="a supported engine (postgresql, mariadb, sqlite, firebird, sqlserver)")
+    name: DatabaseName | None = Field(default=None, description="the database's name, at most 63 characters")
+    path: AbsolutePath | None = Field(
+        default=None,
+        description="the database's file, for engines that are one: an absolute path such as /srv/pms/pms.db",
+    )
+    version: Version | None = Field(
+        default=None, description='the engine\'s version in quotes, such as "17" or "10.11"'
+    )
 
 
 class Item(Part):
     """Something to protect: a database or folders. Take its times from schedule(), which knows the defaults."""
 
-    database: Database | None = Field(default=None, description="{engine: postgresql, name: NAME}")
+    database: Database | None = Field(
+        default=None, description="{engine: postgresql, name: NAME} or {engine: sqlite, path: FILE}"
+    )
     paths: Annotated[list[AbsolutePath], Several] | None = Field(
         default=None, description="a list of absolute paths such as [/srv/clinic/documents]"
     )
@@ -501,14 +273,20 @@ class Item(Part):
         default=None, description="a list of absolute paths that every backup must hold"
     )
     min_files: Annotated[int, Field(ge=1, le=10**9)] = Field(default=1, description="a whole number from 1")
-    class_: Annotated[str, *_choice("critical", "important", "normal")] = Field(
-        default="normal", alias="class", description="critical, important or normal"
+    min_size: Size | None = Field(default=None, description='a size with its unit, such as "1GiB" (KiB, MiB, GiB, TiB)')
+    class_: Annotated[str, *choice("critical", "sensitive", "ordinary")] = Field(
+        default="ordinary", alias="class", description="critical, sensitive or ordinary"
     )
-    every: Annotated[str, *_choice("1h", "2h", "3h", "4h", "6h", "8h", "12h", "24h")] | None = Field(
+    every: Annotated[str, *choice("1h", "2h", "3h", "4h", "6h", "8h", "12h", "24h")] | None = Field(
         default=None, description="1h, 2h, 3h, 4h, 6h, 8h, 12h or 24h"
     )
     at: Clock | None = Field(default=None, description='a time of day as "HH:MM" in quotes, "00:00" to "23:59"')
+    days: Days | None = Field(default=None, description="a day (sat) or a span (mon-fri), beside at: HH:MM")
     time_limit: Short | None = Field(default=None, description="a time such as 2h (m, h, d, w)")
+    size: Size | None = Field(default=None, description='how much there is, such as "200GiB" (KiB, MiB, GiB, TiB)')
+    daily_change: Size | None = Field(
+        default=None, description='how much of it changes or comes in a day, such as "2GiB" (KiB, MiB, GiB, TiB)'
+    )
     images: Images | None = Field(default=None, description="{query: select ..., root: /srv/...}")
     probes: Annotated[dict[ItemId, Sql], NamedParts] | None = Field(
         default=None, description="named select statements that give one value each"
@@ -521,13 +299,97 @@ class Onsite(Part):
     on: Name = Field(description="the name of a host of kind nas")
 
 
+class S3(Part):
+    """An S3 bucket."""
+
+    bucket: Bucket = Field(description="a bucket's name: 3-63 characters a-z 0-9 - .")
+    region: Line = Field(description="a region such as ap-southeast-2")
+    endpoint: Url | None = Field(
+        default=None, description='the address of a provider other than AWS, such as "https://s3.example.org"'
+    )
+    object_lock: Long | None = Field(default=None, description="a time such as 30d (h, d, w, mo, y)")
+
+
+class Rest(Part):
+    """A rest-server elsewhere."""
+
+    url: Url = Field(description='an address such as "https://backup.example.org:8000"')
+
+
+class Sftp(Part):
+    """An SFTP account elsewhere."""
+
+    host: Address = Field(description="an IPv4 or IPv6 address or a host name")
+    port: Port = Field(default=22, description="a port, a whole number from 1 to 65535")
+    user: UserName = Field(description="a user name such as holdfast")
+    path: AbsolutePath = Field(description="an absolute path such as /srv/copies")
+
+
+class Offsite(Part):
+    """The copy in another place."""
+
+    s3: S3 | None = Field(default=None, description="{bucket: NAME, region: REGION}")
+    rest: Rest | None = Field(default=None, description='{url: "https://..."}')
+    sftp: Sftp | None = Field(default=None, description="{host, user, path}")
+    country: Country | None = Field(
+        default=None, description="the country that the copy lies in, in quotes; AWS regions are known without it"
+    )
+    location: Place | None = Field(
+        default=None, description="[latitude, longitude] in degrees, such as [-37.81, 144.96]"
+    )
+    min_distance_km: Annotated[int, Field(ge=1, le=20000)] = Field(
+        default=20, description="a whole number of kilometres from 1"
+    )
+    at: Clock = Field(default="23:00", description='a time of day as "HH:MM" in quotes, "00:00" to "23:59"')
+    window: NightWindow | None = Field(default=None, description='a window as "HH:MM-HH:MM" in quotes')
+    limit_up: Rate | None = Field(default=None, description='a rate such as "10Mbit/s" (kbit/s, Mbit/s, Gbit/s)')
+
+
+class RemovableDisk(Part):
+    """A disk that is carried away."""
+
+    uuid: Uuid = Field(description="the UUID of the disk's file system, in quotes (blkid prints it)")
+
+
+class Removable(Part):
+    """Disks that are swapped and carried away."""
+
+    on: Name = Field(description="the host that the disks are plugged into")
+    disks: Annotated[dict[ItemId, RemovableDisk], NamedParts] = Field(
+        description='{blue: {uuid: "..."}, red: {uuid: "..."}}'
+    )
+    rotate: Often = Field(default="weekly", description="daily, weekly or monthly")
+    max_gap: Long | None = Field(
+        default=None, description="the longest time without a swap, such as 8d (h, d, w, mo, y)"
+    )
+
+
+class StandbyCopy(Part):
+    """The copy that a standby machine keeps ready."""
+
+    on: Name = Field(description="the name of a host of kind standby")
+
+
+class Archive(Part):
+    """Restore points that are set aside for years."""
+
+    on: Name = Field(description="the name of a host of kind nas")
+    every: Annotated[str, *choice("monthly", "yearly")] = Field(default="yearly", description="monthly or yearly")
+    keep: Long = Field(default="7y", description="a time such as 7y (h, d, w, mo, y)")
+
+
 class Copies(Part):
     """Where copies go."""
 
     onsite: Onsite = Field(description="{on: NAME_OF_A_NAS}")
-    offsite: Unavailable = Field(default=None, description="")
-    removable: Unavailable = Field(default=None, description="")
-    standby: Unavailable = Field(default=None, description="")
+    offsite: Offsite | None = Field(
+        default=None, description="{s3: {...}}, {rest: {url}} or {sftp: {host, user, path}}"
+    )
+    removable: Removable | None = Field(
+        default=None, description="{on: NAME_OF_A_NAS, disks: {blue: {uuid}, red: {uuid}}}"
+    )
+    standby: StandbyCopy | None = Field(default=None, description="{on: NAME_OF_A_STANDBY}")
+    archive: Archive | None = Field(default=None, description="{on: NAME_OF_A_NAS, every: yearly, keep: 7y}")
 
 
 class Within(Part):
@@ -546,22 +408,75 @@ class Retention(Part):
     within: Within = Field(description="{daily: 35d, weekly: 6mo, monthly: 3y, yearly: 7y}")
 
 
+class Slot(Part):
+    """When a piece of maintenance runs."""
+
+    days: Days = Field(description="a day (mon tue wed thu fri sat sun) or a span such as mon-fri")
+    window: NightWindow = Field(description='a window as "HH:MM-HH:MM" in quotes')
+
+
+class Maintenance(Part):
+    """When the NAS forgets, checks and restarts."""
+
+    prune: Slot | None = Field(default=None, description='{days: sun, window: "HH:MM-HH:MM"}')
+    check: Slot | None = Field(default=None, description='{days: sat, window: "HH:MM-HH:MM"}')
+    reboot: Slot | None = Field(default=None, description='{days: sun, window: "HH:MM-HH:MM"}')
+
+
 class Ups(Part):
     """A battery and what hangs on it."""
 
     attached_to: Name = Field(
         description="the host that the UPS's data cable goes to (the primary, which cuts the power last)"
     )
-    driver: Annotated[str, *_text(_driver)] = Field(description="a NUT driver such as usbhid-ups or snmp-ups")
-    port: Annotated[str, *_text(_port_text)] | None = Field(
-        default=None, description="the driver's port: auto, a device or an address"
-    )
+    driver: Driver = Field(description="a NUT driver such as usbhid-ups or snmp-ups")
+    port: DriverPort | None = Field(default=None, description="the driver's port: auto, a device or an address")
     description: Line | None = Field(default=None, description="one line about the UPS")
     settings: Annotated[dict[SettingName, Setting], NamedParts] | None = Field(
         default=None, description="further settings of the NUT driver, each a text in quotes"
     )
     feeds: Annotated[list[Name], Several] = Field(description="a list of hosts such as [nas1, server1]")
     runtime: Short = Field(description="how long the battery carries everything, such as 10m")
+    hostsync: Moment = Field(
+        default="15s", description="how long the primary waits for the others to go, such as 15s or 2m (s, m, h)"
+    )
+
+
+class Network(Part):
+    """The line between the practice and the world."""
+
+    up: Rate = Field(description='a rate such as "20Mbit/s" (kbit/s, Mbit/s, Gbit/s)')
+    down: Rate = Field(description='a rate such as "100Mbit/s" (kbit/s, Mbit/s, Gbit/s)')
+    monthly: Size | None = Field(default=None, description='how much may be sent in a month, such as "500GiB"')
+
+
+class Mail(Part):
+    """How alerts leave as mail."""
+
+    relay: Address = Field(description="the mail server's address")
+    port: Port = Field(default=587, description="a port, a whole number from 1 to 65535")
+    tls: Annotated[str, *choice("starttls", "tls")] = Field(default="starttls", description="starttls or tls")
+    sender: Email = Field(description="a mail address such as holdfast@example.org")
+    to: Annotated[list[Email], Several] = Field(description="a list of mail addresses")
+
+
+class Alerts(Part):
+    """Whom to tell when something is late, wrong or silent."""
+
+    mail: Mail | None = Field(default=None, description="{relay: HOST, sender: ADDRESS, to: [ADDRESS]}")
+    heartbeat: Url | None = Field(
+        default=None, description='an address outside the site that is called after a good day, such as "https://..."'
+    )
+
+
+class Retired(Part):
+    """A host that was taken out; its data is kept."""
+
+    date: Date = Field(description='the day it was retired, as "YYYY-MM-DD" in quotes')
+    keep_until: Date | None = Field(default=None, description='a date as "YYYY-MM-DD" in quotes')
+
+
+Hours = Annotated[dict[Days, Window], NamedParts]
 
 
 class Practice(Part):
@@ -569,7 +484,7 @@ class Practice(Part):
 
     practice: Identity = Field(description="{id, name, country, timezone}")
     contacts: Contacts = Field(description="backup_owner: {name, role, email}")
-    hours: Annotated[dict[Days, Window], NamedParts] | None = Field(
+    hours: Hours | None = Field(
         default=None, description='opening hours such as mon-fri: "08:00-18:30" or sat: "09:00-12:00"'
     )
     objectives: Objectives = Field(default_factory=Objectives, description="{rpo: 24h, rto: 4h}")
@@ -577,29 +492,43 @@ class Practice(Part):
     hosts: Annotated[dict[HostId, Host], NamedParts] = Field(description="the machines, by name")
     protect: Annotated[dict[ItemId, Item], NamedParts] = Field(description="what is backed up, by name")
     copies: Copies = Field(description="{onsite: {on: NAME_OF_A_NAS}}")
+    line: Network | None = Field(default=None, description='{up: "20Mbit/s", down: "100Mbit/s"}')
     retention: Retention = Field(
         default_factory=lambda: Retention(
             within=Within(hourly="2d", daily="35d", weekly="6mo", monthly="3y", yearly="7y")
         ),
         description="{within: {daily: 35d, weekly: 6mo, monthly: 3y, yearly: 7y}}",
     )
+    maintenance: Maintenance | None = Field(
+        default=None, description='{prune: {days: sun, window: "HH:MM-HH:MM"}, check: ..., reboot: ...}'
+    )
     power: Annotated[dict[HostId, Ups], NamedParts] | None = Field(default=None, description="the UPSs, by name")
     prove: Annotated[dict[Name, Often], NamedParts] | None = Field(
         default=None, description="how often a restore of an item is proven: daily, weekly or monthly"
     )
+    alerts: Alerts | None = Field(default=None, description="{mail: {relay, sender, to}, heartbeat: ADDRESS}")
+    retired: Annotated[dict[HostId, Retired], NamedParts] | None = Field(
+        default=None, description='hosts that were taken out, by name: {date: "YYYY-MM-DD"}'
+    )
 
 
-DEFAULT_AT, DEFAULT_EVERY = "21:00", "4h"
+DEFAULT_EVERY = "4h"
 
 
-def schedule(item: Item) -> tuple[str | None, str | None]:
-    """Give (every, at) of an item, one of them None. Left out: critical databases every 4h, the rest at 21:00."""
+def schedule(item: Item, usual: str) -> tuple[str | None, str | None]:
+    """Give (every, at) of an item, one of them None. Left out: critical databases every 4h, the rest at the usual time.
+
+    usual: "HH:MM", the practice's own time for backups (times.usual_time of its opening hours).
+    """
     if item.every or item.at:
         return item.every, item.at
-    return (DEFAULT_EVERY, None) if item.database and item.class_ == "critical" else (None, DEFAULT_AT)
+    return (DEFAULT_EVERY, None) if item.database and item.class_ == "critical" else (None, usual)
 
 
 def interval_s(item: Item) -> int:
-    """Seconds from one backup of an item to the next."""
-    every = schedule(item)[0]
-    return seconds(every) if every else DAY_S
+    """Seconds from one backup of an item to the next, the longest gap where days are left out."""
+    every = schedule(item, "")[0]
+    if every:
+        return seconds(every)
+    days = weekdays(item.days) if item.days else list(range(7))
+    return max((after - day - 1) % 7 + 1 for day, after in zip(days, days[1:] + days[:1], strict=True)) * DAY_S

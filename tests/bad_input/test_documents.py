@@ -78,7 +78,7 @@ BAD = {
     "misspelt choice": Bad("class: critical", "class: critcal", "protect.clinical_db.class", ('did you mean "critical"?',)),
     # I03 missing keys
     "missing time zone": Bad(", timezone: Australia/Sydney", "", "practice.timezone", ("missing", "an IANA region zone such as Australia/Perth"), "practice:"),
-    "missing kind": Bad("kind: workstation, ", "", "hosts.desk1.kind", ("missing", "nas, server, workstation or restore_host"), "desk1:"),
+    "missing kind": Bad("kind: workstation, ", "", "hosts.desk1.kind", ("missing", "nas, server, standby, workstation or restore_host"), "desk1:"),
     "missing contacts": Bad("contacts:\n  backup_owner: {name: Robin Example, role: practice manager, email: manager@harbour-street.example}\n", "", "contacts", ("missing", "backup_owner:"), "practice:"),
     # I04 base 60
     "unquoted time": Bad('at: "21:00"', "at: 22:00", "protect.documents.at", ("got 1320 (integer)", TIME, "YAML reads 22:00 as a base-60 number", 'write "22:00" in quotes')),
@@ -133,8 +133,8 @@ BAD = {
     },
     # I27 engines
     "unknown engine": Bad("engine: postgresql", "engine: postgress", "protect.clinical_db.database.engine", ('got "postgress" (string)', "an unknown engine", "postgresql", 'did you mean "postgresql"?')),
-    "unknown engine without a neighbour": Bad("engine: postgresql", "engine: access", "protect.clinical_db.database.engine", ("an unknown engine", "a supported engine (postgresql)")),
-    "misspelt engine of later": Bad("engine: postgresql", "engine: mysql8", "protect.clinical_db.database.engine", ('did you mean "mysql"?',)),
+    "unknown engine without a neighbour": Bad("engine: postgresql", "engine: access", "protect.clinical_db.database.engine", ("an unknown engine", "a supported engine (postgresql, mariadb, sqlite, firebird, sqlserver)")),
+    "misspelt engine of later": Bad("engine: postgresql", "engine: mysql8", "protect.clinical_db.database.engine", ('did you mean "mariadb"?',)),
     "engine of a later version": Bad("engine: postgresql", "engine: mariadb", "protect.clinical_db.database.engine", ("not available in this version",)),
     # I28
     "two items with one database": Bad("  documents: {paths: [/srv/clinic/documents], must_have: [/srv/clinic/documents/letters], at: \"21:00\"}", "  documents: {database: {engine: postgresql, name: clinic}}", "hosts.server1.protect[1]", ("the same database as clinical_db",), "server1:"),
@@ -152,7 +152,8 @@ BAD = {
     "whole machine": Bad("[/home/reception/Documents]", "[/]", "protect.desk_files.paths[0]", ("the whole machine",)),
     "kernel's files": Bad("[/home/reception/Documents]", "[/proc/1]", "protect.desk_files.paths[0]", ("kernel's view",)),
     "the backups themselves": Bad("[/home/reception/Documents]", "[/srv/holdfast/repositories]", "protect.desk_files.paths[0]", ("keeps the backups",)),
-    "Windows path": Bad("[/home/reception/Documents]", r"['C:\Users']", "protect.desk_files.paths[0]", ("expected an absolute path", "not available in this version")),
+    "Windows path on Linux": Bad("[/home/reception/Documents]", r"['C:\Users\Data']", "hosts.desk1.protect[0]", ("desk_files has the path", "desk1 has os: linux"), "desk1:"),
+    "whole drive": Bad("[/home/reception/Documents]", r"['C:\']", "protect.desk_files.paths[0]", ("the whole drive",)),
     "the same path twice": Bad("[/home/reception/Documents]", "[/srv/x, /srv/x]", "protect.desk_files.paths", ("is listed twice",)),
     "key file outside": Bad("key: ssh_key", "key: /root/.ssh/id", "access.key", ("in the practice's folder",)),
     "must-have elsewhere": Bad("must_have: [/srv/clinic/documents/letters]", "must_have: [/srv/clinic/documents2]", "protect.documents.must_have[0]", ("at or below one of paths",)),
@@ -181,7 +182,7 @@ BAD = {
     "UPS on a restore host": Bad("attached_to: nas1", "attached_to: proof1", "power.ups1.attached_to", ('got "proof1"',)),
     "UPS that does not feed its primary": Bad("feeds: [nas1, server1", "feeds: [server1", "power.ups1.attached_to", ("ups1 does not feed", "add nas1 to feeds")),
     "UPS feeds an unknown host": Bad("[nas1, server1, desk1]", "[nas1, server1, desk2]", "power.ups1.feeds[2]", ('got "desk2"', 'did you mean "desk1"?')),
-    "UPS too small": Bad("runtime: 10m", "runtime: 3m", "power.ups1.runtime", ("180 s", "HOSTSYNC 15 + slowest stop 180 + FINALDELAY 5 = 200 s")),
+    "UPS too small": Bad("runtime: 10m", "runtime: 3m", "power.ups1.runtime", ("180 s", "HOSTSYNC 15 + slowest stop 180 (nas1) + FINALDELAY 5 = 200 s")),
     "UPS driver": Bad("driver: usbhid-ups", "driver: usbhidups", "power.ups1.driver", ('did you mean "usbhid-ups"?',)),
     "network UPS without address": Bad("driver: usbhid-ups", "driver: snmp-ups", "power.ups1.port", ("missing", "network address"), "ups1:"),
     # I56 sizes
@@ -236,14 +237,17 @@ BAD = {
     # I70 restore host
     "restore host in use": Bad("on: localhost", "on: server1", "hosts.proof1.on", ("which is also a server",)),
     "restore host elsewhere": Bad("on: localhost", "on: cloud", "hosts.proof1.on", ("not available in this version",)),
-    "restore host of two kinds": Bad("kind: restore_host", "kind: [restore_host, server]", "hosts.proof1.kind", ("got a list", "nas, server, workstation or restore_host")),
+    "restore host of two kinds": Bad("kind: restore_host", "kind: [restore_host, server]", "hosts.proof1.kind", ("got a list", "nas, server, standby, workstation or restore_host")),
     "second restore host": Bad("on: localhost}", "on: localhost}\n  proof2: {kind: restore_host}", "hosts.proof2", ("not available in this version",), "proof2:"),
     # parts of later versions
     **{
-        f"copy of a later version: {name}": Bad("{onsite: {on: nas1}}", f"{{onsite: {{on: nas1}}, {name}: {{at: x}}}}", f"copies.{name}", ("not available in this version",))
-        for name in ("offsite", "removable", "standby")
+        f"part of a later version: {name}": Bad("{onsite: {on: nas1}}", f"{{onsite: {{on: nas1}}, {name}: {content}}}", f"copies.{name}", ("not available in this version",))
+        for name, content in (
+            ("offsite", '{rest: {url: "https://[2001:db8::1]:8000/x"}, country: AU}'),
+            ("removable", '{on: nas1, disks: {red: {uuid: "4fd6c6a8-0b39-4e0c-b9c0-5d2f5e4c7c11"}, blue: {uuid: "1A2B-3C4D"}}}'),
+            ("archive", "{on: nas1}"),
+        )
     },
-    "Windows": Bad("kind: workstation,", "kind: workstation, os: windows,", "hosts.desk1.os", ('"windows" is not available in this version',)),
     "driver of a later version": Bad("driver: nspawn", "driver: vm", "hosts.proof1.driver", ('"vm" is not available in this version',)),
     # YAML that a practice document does not need
     "anchor": Bad("address: 198.18.0.13", "address: &a 198.18.0.13", "", ("got an anchor (&a)",)),

@@ -144,7 +144,7 @@ def test_agent_jobs():
     assert documents == {
         "name": "documents",
         "item": "documents",
-        "class": "normal",
+        "class": "ordinary",
         "calendar": ["*-*-* 21:00:00 Australia/Sydney"],
         "spread_s": 300,
         "time_limit_s": 7200,

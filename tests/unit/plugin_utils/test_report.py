@@ -55,7 +55,7 @@ SUMMARY: dict[str, Any] = {
         },
         "documents": {
             "hosts": ["server1"],
-            "class": "important",
+            "class": "sensitive",
             "engine": None,
             "schedule": "at 21:00",
             "interval_s": 86400,
@@ -63,7 +63,7 @@ SUMMARY: dict[str, Any] = {
         },
         "desk_files": {
             "hosts": ["desk1"],
-            "class": "normal",
+            "class": "ordinary",
             "engine": None,
             "schedule": "at 12:30",
             "interval_s": 86400,
@@ -249,7 +249,7 @@ def spoil_no_backup(c: Case) -> None:
 def spoil_unread_item(c: Case) -> None:
     c.summary["items"]["new"] = {
         "hosts": ["server1"],
-        "class": "normal",
+        "class": "ordinary",
         "engine": None,
         "interval_s": 86400,
         "prove": "weekly",

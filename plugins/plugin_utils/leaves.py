@@ -1,0 +1,493 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The single values of a practice document: their checks, and what an error says was expected.
+
+A value that fails its check raises through refuse(); check.py turns that into a line for people.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Callable
+from datetime import date
+from typing import Annotated, Any
+from zoneinfo import ZoneInfo, available_timezones
+
+from ansible_collections.holdfast.practice.plugins.plugin_utils.source import did_you_mean, nearest, show
+from pydantic import BeforeValidator
+from pydantic_core import PydanticCustomError
+
+IN_QUOTES = "write it in quotes"
+NOT_AVAILABLE = "not available in this version"
+# Names that would collide with Ansible's groups, or with the power drill's own account
+RESERVED_HOSTS = (
+    *("all", "ungrouped", "localhost", "nas", "agents", "servers", "workstations", "power"),
+    *("drill", "monitor"),
+)
+ENGINES = ("postgresql", "mariadb", "sqlite", "firebird", "sqlserver")
+# What people call them, and what they are here
+_ENGINES_ALSO = {
+    "postgres": "postgresql",
+    "pg": "postgresql",
+    "mysql": "mariadb",
+    "mssql": "sqlserver",
+    "interbase": "firebird",
+}
+UPS_DRIVERS = frozenset(
+    """
+    adelsystem_cbi apc_modbus apcsmart apcsmart-old apcupsd-ups bcmxcp bcmxcp_usb belkin belkinunv bestfcom bestfortress
+    bestuferrups bestups bicker_ser blazer_ser blazer_usb dummy-ups etapro everups gamatronic generic_modbus
+    huawei-ups2000 hwmon_ina219 isbmex ivtscd liebert liebert-esp2 masterguard metasys mge-shut mge-utalk microdowell
+    microsol-apc netxml-ups nutdrv_atcl_usb nutdrv_hashx nutdrv_qx nutdrv_siemens_sitop oneac optiups
+    phoenixcontact_modbus pijuice powercom powerpanel rhino richcomm_usb riello_ser riello_usb safenet snmp-ups
+    socomec_jbus solis tripplite tripplite_usb tripplitesu upscode2 usbhid-ups victronups
+    """.split()  # noqa: SIM905  (a paragraph reads better than sixty quoted words)
+)
+_REGIONS = ("Africa", "America", "Antarctica", "Arctic", "Asia", "Atlantic", "Australia", "Europe", "Indian", "Pacific")
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400, "mo": 30 * 86400, "y": 365 * 86400}
+_SIZES = {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
+_RATES = {"kbit/s": 10**3, "Mbit/s": 10**6, "Gbit/s": 10**9}
+DAY_S = 86400
+
+
+def seconds(duration: str) -> int:
+    """Turn a checked duration (24h, 35d, 6mo) into seconds; a month counts 30 days, a year 365."""
+    found = re.fullmatch(r"(\d+)([a-z]+)", duration)
+    if not found:
+        raise ValueError(duration)
+    return int(found[1]) * _UNITS[found[2]]
+
+
+def size_bytes(size: str) -> int:
+    """Turn a checked size (200GiB) into bytes."""
+    return int(size[:-3]) * _SIZES[size[-3:]]
+
+
+def bits_per_s(rate: str) -> int:
+    """Turn a checked rate (20Mbit/s) into bits per second."""
+    return int(rate[:-6]) * _RATES[rate[-6:]]
+
+
+def refuse(expected: str = "", fix: str = "", got: str = "", leaf: str = "") -> PydanticCustomError:
+    """Make an error of a value; expected beats the field's description, which beats leaf."""
+    return PydanticCustomError("holdfast", "refused", {"expected": expected, "fix": fix, "got": got, "leaf": leaf})
+
+
+def text(check: Callable[[str], None] | None = None, limit: int = 4096, expected: str = "") -> tuple[Any, ...]:
+    """Validators for a string leaf: only strings, not empty, of bounded length, then the leaf's own check.
+
+    expected is for leaves in lists and mappings, where the field's description speaks of the whole.
+    """
+
+    def before(value: Any) -> Any:
+        if not isinstance(value, str):
+            raise refuse(fix=_fix_for_type(value, check), leaf=expected)
+        if not value.strip():
+            raise refuse(got="got an empty text", leaf=expected)
+        if len(value) > limit:
+            raise refuse(f"at most {limit} characters", got=f"got a text of {len(value)} characters")
+        if check:
+            try:
+                check(value)
+            except PydanticCustomError as error:
+                said = error.context or {}
+                raise refuse(said["expected"], said["fix"], said["got"], leaf=expected) from None
+        return value
+
+    return (BeforeValidator(before),)
+
+
+def _fix_for_type(value: Any, check: Callable[[str], None] | None) -> str:
+    if isinstance(value, list):
+        return "write one value, without [ ] or -"
+    if isinstance(value, (bool, int, float)):
+        try:
+            if check:
+                check(str(value))
+        except PydanticCustomError:
+            return ""  # in quotes it would be wrong as well
+        return IN_QUOTES
+    return ""
+
+
+def _one_line(value: str) -> None:
+    if "\n" in value or "\r" in value:
+        raise refuse(got="got a text of several lines", expected="one line")
+
+
+_ID = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+_ITEM = re.compile(r"[a-z0-9]([a-z0-9_-]{0,61}[a-z0-9])?")
+
+
+def _named(pattern: re.Pattern[str], allowed: str) -> Callable[[str], None]:
+    def check(value: str) -> None:
+        if not pattern.fullmatch(value):
+            better = re.sub(r"[^a-z0-9]+", "-", value.lower()).strip("-")[:63].strip("-")
+            fix = f"write {better}" if pattern.fullmatch(better) else ""
+            raise refuse(f"1-63 characters {allowed}, beginning and ending with a letter or digit", fix)
+
+    return check
+
+
+def _host_name(value: str) -> None:
+    _named(_ID, "a-z 0-9 -")(value)
+    if value in RESERVED_HOSTS:
+        raise refuse("a name that is not used otherwise", f"write {value}-1", f"the name {show(value)} is reserved")
+
+
+def _zone(value: str) -> None:
+    expected = "an IANA region zone such as Australia/Perth"
+    try:
+        if value.split("/")[0] in _REGIONS and "/" in value:
+            ZoneInfo(value)
+            return
+    except (OSError, ValueError, KeyError) as error:
+        if not available_timezones():
+            fix = "install tzdata"
+            raise refuse("a time zone database", fix, "this machine has no time zone database") from error
+    zones = [z for z in available_timezones() if z.split("/")[0] in _REGIONS]
+    cities = {z.rsplit("/", 1)[-1]: z for z in sorted(zones)}
+    near = nearest(value, zones)
+    if not near and len(value) > 4:  # shorter ones are mostly fixed offsets such as EST
+        near = cities.get(nearest(value.rsplit("/", 1)[-1].replace(" ", "_"), cities), "")
+    raise refuse(expected, f'did you mean "{near}"?' if near else "a fixed offset such as EST or GMT+10 is not one")
+
+
+def _duration(*units: str) -> Callable[[str], None]:
+    def check(value: str) -> None:
+        found = re.fullmatch(r"([0-9]{1,6})([a-z]+)", value)
+        if not found or found[2] not in units or int(found[1]) == 0:
+            raise refuse()
+
+    return check
+
+
+def _clock(value: str) -> None:
+    if not re.fullmatch(r"([01][0-9]|2[0-3]):[0-5][0-9]", value):
+        raise refuse()
+
+
+def _span(value: str) -> tuple[str, str]:
+    if not re.fullmatch(r"([01][0-9]|2[0-3]):[0-5][0-9]-([01][0-9]|2[0-3]):[0-5][0-9]", value):
+        if re.fullmatch(r"[0-2][0-9]:[0-5][0-9]-24:00", value):
+            raise refuse(fix=_ALL_DAY if value.startswith("00:00") else f'write "{value[:6]}23:59"')
+        raise refuse()
+    start, end = value.split("-")
+    if start == end:
+        fix = _ALL_DAY if start == "00:00" else "leave it out, or write two different times"
+        raise refuse(got=f"the window {show(value)} is empty", fix=fix)
+    return start, end
+
+
+_ALL_DAY = 'write "00:00-23:59" for the whole day'
+
+
+def _window(value: str) -> None:
+    start, end = _span(value)
+    if start > end:
+        raise refuse(got=f"the window {show(value)} ends before it begins")
+
+
+def _night_window(value: str) -> None:
+    _span(value)
+
+
+WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+
+
+def _days(value: str) -> None:
+    parts = value.split("-")
+    known = all(part in WEEKDAYS for part in parts)
+    if not known or len(parts) > 2 or (len(parts) == 2 and WEEKDAYS.index(parts[0]) >= WEEKDAYS.index(parts[1])):
+        raise refuse()
+
+
+def weekdays(value: str) -> list[int]:
+    """Turn checked days (sat, mon-fri) into numbers, Monday being 0."""
+    first, _, last = value.partition("-")
+    return list(range(WEEKDAYS.index(first), WEEKDAYS.index(last or first) + 1))
+
+
+def _date(value: str) -> None:
+    try:
+        if re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", value):
+            date.fromisoformat(value)
+            return
+    except ValueError:
+        raise refuse(got=f"got {show(value)}, a day that no calendar has") from None
+    raise refuse()
+
+
+def _rate(value: str) -> None:
+    if not re.fullmatch(r"[1-9][0-9]{0,5}(kbit/s|Mbit/s|Gbit/s)", value):
+        short = re.fullmatch(r"([1-9][0-9]{0,5}) ?([kKMG])(b|bit|bps|bit/s|Bit/s)", value)
+        unit = {"k": "kbit/s", "K": "kbit/s", "M": "Mbit/s", "G": "Gbit/s"}
+        raise refuse(fix=f'write "{short[1]}{unit[short[2]]}"' if short else "")
+
+
+def _version_text(value: str) -> None:
+    if not re.fullmatch(r"[0-9]{1,4}(\.[0-9]{1,4}){0,3}", value):
+        raise refuse()
+
+
+def _bucket(value: str) -> None:
+    if not re.fullmatch(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", value) or ".." in value or re.fullmatch(r"[0-9.]+", value):
+        better = re.sub(r"[^a-z0-9]+", "-", value.lower()).strip("-")[:63].strip("-")
+        raise refuse(fix=f"write {better}" if len(better) > 2 else "")
+
+
+def _url(value: str) -> None:
+    if re.search(r"//[^/@]*:[^/@]*@", value):
+        raise refuse(
+            got="got an address with a password in it (hidden)", fix="secrets live in group_vars/all/vault.yml"
+        )
+    if value.startswith("http://"):
+        raise refuse(
+            got=f"got {show(value)}: without TLS anybody on the way can read it", fix=f'write "https{value[4:]}"'
+        )
+    found = re.fullmatch(r"https://(\[[0-9a-fA-F:.]+\]|[^\s/:\[\]\"'@?#]+)(:[0-9]{1,5})?(/[^\s\"'?#]*)?", value)
+    if not found:
+        bare = re.fullmatch(r"https://([0-9a-fA-F]*:[0-9a-fA-F:]*:[0-9a-fA-F]*)(/.*)?", value)
+        fix = f'write "https://[{bare[1]}]{bare[2] or ""}": IPv6 in brackets' if bare else ""
+        raise refuse(fix=fix)
+    _address(found[1].strip("[]"))
+    if found[2]:
+        _port_number(int(found[2][1:]))
+
+
+def _port_number(value: Any) -> Any:
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= 65535:
+        plain = re.fullmatch(r"([1-9][0-9]{0,4})(/(tcp|udp))?", value) if isinstance(value, str) else None
+        raise refuse(fix=f"write {plain[1]}" if plain else "", leaf=_PORT)
+    return value
+
+
+_PORT = "a port, a whole number from 1 to 65535"
+
+
+def _uuid(value: str) -> None:
+    if not re.fullmatch(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}|[0-9A-F]{4}-[0-9A-F]{4}", value):
+        raise refuse()
+
+
+def _recipient(value: str) -> None:
+    if value.upper().startswith("AGE-SECRET-KEY-"):
+        raise refuse(got="got a secret key (hidden)", fix="write the public half: age-keygen -y FILE prints it")
+    if not re.fullmatch(r"age1[02-9ac-hj-np-z]{58}", value):
+        raise refuse()
+
+
+def _netbios(value: str) -> None:
+    if not re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9-]{0,13}[A-Za-z0-9])?", value):
+        raise refuse()
+
+
+def _phone(value: str) -> None:
+    if not re.fullmatch(r"\+?[0-9][0-9 ()./-]{2,29}", value):
+        raise refuse()
+
+
+def _place(value: Any) -> Any:
+    numbers = isinstance(value, list) and len(value) == 2
+    if not numbers or not all(isinstance(each, (int, float)) and not isinstance(each, bool) for each in value):
+        raise refuse()
+    if not (-90 <= value[0] <= 90 and -180 <= value[1] <= 180):
+        raise refuse(got=f"got {show(value)}, a place that no map has", fix="latitude comes first")
+    return value
+
+
+def _country(value: str) -> None:
+    if not re.fullmatch(r"[A-Z]{2}", value):
+        raise refuse(fix=f'write "{value.upper()}"' if re.fullmatch(r"[A-Za-z]{2}", value) else "")
+
+
+def _email(value: str) -> None:
+    if not re.fullmatch(r"[^\s@<>(),;:\"\\]+@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+", value):
+        raise refuse()
+
+
+_LABEL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
+
+
+def _address(value: str) -> None:
+    if value.count("/") == 1 and re.fullmatch(r"[0-9a-fA-F.:]+/[0-9]+", value):
+        raise refuse(fix=f'write "{value.split("/")[0]}": a host has one address, not a network')
+    if value.startswith("[") or (":" not in value.replace(":", "", 1) and ":" in value):
+        raise refuse(fix="write the address alone, without brackets and port")
+    try:
+        ip = ipaddress.ip_address(value)
+    except ValueError:
+        if re.fullmatch(r"[0-9.]+", value) or ":" in value:
+            fix = "each part is 0-255 without leading zeros" if "." in value else ""
+            raise refuse(got=f"{show(value)} is not an IP address", fix=fix) from None
+        if len(value) > 253 or not all(_LABEL.fullmatch(label) for label in value.split(".")):
+            raise refuse() from None
+        return
+    if ip.is_unspecified or ip.is_multicast or ip.is_loopback:
+        raise refuse(got=f"{show(value)} is not the address of a host in the practice's network")
+    if isinstance(ip, ipaddress.IPv6Address) and ip.is_link_local and not ip.scope_id:
+        raise refuse(fix=f'write "{value}%INTERFACE": a link-local address needs its interface')
+
+
+def is_windows(path: str) -> bool:
+    """Say whether an absolute path is one of Windows: a drive (C:\\Users) or a share (\\\\server\\share)."""
+    return bool(re.match(r"[A-Za-z]:[\\/]|\\\\\\\\[^\\/]", path))
+
+
+def _absolute(value: str) -> None:
+    _one_line(value)
+    windows = is_windows(value)
+    if not windows and not value.startswith("/"):
+        raise refuse()
+    parts = [part for part in re.split(r"[\\/]" if windows else "/", value) if part]
+    if ".." in parts or "." in parts:
+        raise refuse(got=f"got {show(value)}, which goes through .. or .")
+    fix = "write the folders that hold the practice's data"
+    if len(parts) <= windows:
+        raise refuse(got=f"got {show(value)}, the whole {'drive' if windows else 'machine'}", fix=fix)
+    if windows:
+        return
+    if parts[0] in ("proc", "sys", "dev", "run"):
+        raise refuse(got=f"got {show(value)}, which holds no files but the kernel's view of the machine")
+    if parts[:2] == ["srv", "holdfast"] or parts[:3] == ["var", "lib", "holdfast"]:
+        raise refuse(got=f"got {show(value)}, where Holdfast keeps the backups themselves")
+
+
+def _device(value: str) -> None:
+    if not re.fullmatch(r"/dev/[A-Za-z0-9_./:+@-]+", value) or ".." in value.split("/"):
+        raise refuse()
+
+
+def _beside(value: str) -> None:
+    _one_line(value)
+    if value.startswith(("/", "~")) or ".." in value.split("/"):
+        raise refuse()
+
+
+def _size(value: str) -> None:
+    found = re.fullmatch(r"([1-9][0-9]{0,8})(KiB|MiB|GiB|TiB)", value)
+    if not found:
+        decimal = re.fullmatch(r"([1-9][0-9]{0,8}) ?([kKMGT])i?[bB]?", value)
+        raise refuse(fix=f'write "{decimal[1]}{decimal[2].upper()}iB"' if decimal else "")
+
+
+def _sql(value: str) -> None:
+    if not re.match(r"\s*(select|with)\b", value, re.IGNORECASE):
+        raise refuse()
+    if ";" in value.rstrip().rstrip(";"):
+        raise refuse(got="got more than one statement")
+
+
+def _engine(value: str) -> None:
+    if value in ENGINES:
+        return
+    bare = re.sub(r"[^a-z]", "", value.lower())
+    also = _ENGINES_ALSO.get(bare) or (bare if bare in ENGINES else "")
+    fix = f"did you mean {show(also)}?" if also else did_you_mean(value, ENGINES)
+    expected = f"a supported engine ({', '.join(ENGINES)})"
+    raise refuse(expected, fix, f"got {show(value)} (string), an unknown engine")
+
+
+def _driver(value: str) -> None:
+    if value not in UPS_DRIVERS:
+        raise refuse(fix=did_you_mean(value, UPS_DRIVERS))
+
+
+def _user(value: str) -> None:
+    if not re.fullmatch(r"[a-z_][a-z0-9_-]{0,31}", value):
+        raise refuse()
+
+
+def _setting(value: str) -> None:
+    _one_line(value)
+    if '"' in value:
+        raise refuse("a value without double quotes")
+
+
+def choice(*choices: str, later: tuple[str, ...] = ()) -> tuple[Any, ...]:
+    """Validators for one of a few words; later: words that are known, and not available in this version."""
+    expected = ", ".join(choices[:-1]) + (" or " if len(choices) > 1 else "") + choices[-1]
+
+    def check(value: str) -> None:
+        if value in later:
+            raise refuse(got=f"{show(value)} is {NOT_AVAILABLE}")
+        if value not in choices:
+            raise refuse(fix=did_you_mean(value, choices))
+
+    return text(check, expected=expected)
+
+
+def _port_text(value: str) -> None:
+    _one_line(value)
+    if re.search(r"[\s\"#]", value):
+        raise refuse()
+
+
+def _several(value: Any) -> Any:
+    if not isinstance(value, list):
+        fix = f"write [{value}]" if isinstance(value, str) else ""
+        raise refuse(fix=fix)
+    if not value:
+        raise refuse(got="got an empty list")
+    for index, item in enumerate(value):
+        if item in value[:index]:
+            raise refuse(got=f"{show(item)} is listed twice", fix="write it once")
+    return value
+
+
+def _named_parts(value: Any) -> Any:
+    if not isinstance(value, dict):
+        raise refuse()
+    if not value:
+        raise refuse(got="it is empty")
+    return value
+
+
+_ABSOLUTE = "an absolute path such as /srv/clinic/documents"
+_SELECT = "one select statement"
+PracticeId = Annotated[str, *text(_named(_ID, "a-z 0-9 -"))]
+HostId = Annotated[str, *text(_host_name, expected="a host name: 1-63 characters a-z 0-9 -")]
+ItemId = Annotated[str, *text(_named(_ITEM, "a-z 0-9 _ -"), expected="a name: 1-63 characters a-z 0-9 _ -")]
+Name = Annotated[str, *text(_one_line, 255, "a name that is described in this document")]
+Line = Annotated[str, *text(_one_line, 255)]
+Pattern = Annotated[str, *text(_one_line, 255, 'a pattern in quotes such as "*.tmp"')]
+Zone = Annotated[str, *text(_zone)]
+Clock = Annotated[str, *text(_clock)]
+Window = Annotated[str, *text(_window, expected='a window as "HH:MM-HH:MM" in quotes, such as "08:00-18:30"')]
+Days = Annotated[str, *text(_days, expected="a day (mon tue wed thu fri sat sun) or a span such as mon-fri")]
+Country = Annotated[str, *text(_country)]
+Email = Annotated[str, *text(_email, 254)]
+Address = Annotated[str, *text(_address)]
+AbsolutePath = Annotated[str, *text(_absolute, expected=_ABSOLUTE)]
+Device = Annotated[str, *text(_device, expected="a disk such as /dev/disk/by-id/ata-NAME")]
+UserName = Annotated[str, *text(_user)]
+Engine = Annotated[str, *text(_engine)]
+Driver = Annotated[str, *text(_driver)]
+DriverPort = Annotated[str, *text(_port_text)]
+DatabaseName = Annotated[str, *text(_one_line, 63)]
+PathBeside = Annotated[str, *text(_beside)]
+SettingName = Annotated[str, *text(_user, expected="a name of a NUT driver setting")]
+Setting = Annotated[str, *text(_setting, expected="a text in quotes")]
+Size = Annotated[str, *text(_size)]
+Sql = Annotated[str, *text(_sql, expected=_SELECT)]
+NightWindow = Annotated[
+    str,
+    *text(_night_window, expected='a window as "HH:MM-HH:MM" in quotes, such as "22:00-05:30" (it may cross midnight)'),
+]
+Date = Annotated[str, *text(_date, expected='a date as "YYYY-MM-DD" in quotes')]
+Rate = Annotated[str, *text(_rate)]
+Version = Annotated[str, *text(_version_text)]
+Bucket = Annotated[str, *text(_bucket)]
+Url = Annotated[str, *text(_url)]
+Port = Annotated[int, BeforeValidator(_port_number)]
+Uuid = Annotated[str, *text(_uuid)]
+Recipient = Annotated[str, *text(_recipient, expected="an age recipient (age1...), the public half of a key")]
+NetbiosName = Annotated[str, *text(_netbios)]
+Phone = Annotated[str, *text(_phone)]
+Place = Annotated[list[float], BeforeValidator(_place)]
+Moment = Annotated[str, *text(_duration("s", "m", "h"))]
+Short = Annotated[str, *text(_duration("m", "h", "d", "w"))]
+Long = Annotated[str, *text(_duration("h", "d", "w", "mo", "y"))]
+Often = Annotated[str, *choice("daily", "weekly", "monthly")]
+Several = BeforeValidator(_several)
+NamedParts = BeforeValidator(_named_parts)

@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What must hold between the hosts of a practice document: names, addresses, ports, pools, and where proofs run."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterator
+
+from ansible_collections.holdfast.practice.plugins.plugin_utils.leaves import NOT_AVAILABLE
+from ansible_collections.holdfast.practice.plugins.plugin_utils.model import KINDS, Nas, RestoreHost
+from ansible_collections.holdfast.practice.plugins.plugin_utils.source import Problem, show
+from ansible_collections.holdfast.practice.plugins.plugin_utils.view import View, mapping
+
+
+def _roles(view: View) -> Iterator[Problem]:
+    if not view.hosts:
+        return
+    protecting = [host for host, kind in view.kinds.items() if kind in ("server", "workstation")]
+    for host in protecting:
+        if view.hosts[host] and not view.protected[host] and host not in view.fed:
+            fix = f"give it protect: [ITEM], or leave {host} out"
+            yield view.problem(
+                ("hosts", host), "nothing is to be done on this host", "protect: or a UPS", fix, key=True
+            )
+    restore_hosts = [host for host, kind in view.kinds.items() if kind == "restore_host"]
+    if not restore_hosts and all(view.kinds[host] in KINDS for host in view.hosts):
+        fix = "add proof1: {kind: restore_host, driver: nspawn, on: localhost}"
+        yield view.problem(
+            ("hosts",), "there is no host of kind restore_host", "one, to prove restores on", fix, key=True
+        )
+    for host in restore_hosts[1:]:
+        got = f"a second restore_host (beside {restore_hosts[0]}) is {NOT_AVAILABLE}"
+        yield view.problem(("hosts", host), got, "one host of kind restore_host", "leave it out", key=True)
+
+
+def _restore_host_apart(view: View) -> Iterator[Problem]:
+    for name, host in view.hosts.items():
+        if not isinstance(host, RestoreHost) or host.on == "localhost":
+            continue
+        path = ("hosts", name, "on")
+        if host.on in view.hosts:
+            got = f"got {show(host.on)}, which is also a {view.kinds[host.on]} of this practice"
+            yield view.problem(path, got, "localhost", "restores are never proven on a machine that is in use")
+        else:
+            got = f"got {show(host.on)}: another carrier than localhost is {NOT_AVAILABLE}"
+            yield view.problem(path, got, "localhost")
+
+
+def _pools(view: View) -> Iterator[Problem]:
+    for name, host in view.hosts.items():
+        if isinstance(host, Nas):
+            path, count = ("hosts", name, "pool", "devices"), len(host.pool.devices)
+            if host.pool.profile == "raid1" and count < 2:
+                expected = "at least 2 different devices for raid1"
+                yield view.problem(
+                    path, f"got {count} device", expected, "add the second disk, or write profile: single"
+                )
+            if host.pool.profile == "single" and count > 1:
+                yield view.problem(path, f"got {count} devices", "one device for single", "write profile: raid1")
+
+
+def _addresses(view: View) -> Iterator[Problem]:
+    seen: dict[str, str] = {}
+    for name, host in view.hosts.items():
+        address = getattr(host, "address", None)
+        if address is None:
+            continue
+        path = ("hosts", name, "address")
+        try:
+            plain = ipaddress.ip_address(address).compressed
+        except ValueError:
+            plain = address.lower()
+        if plain in seen:
+            yield view.problem(path, f"got {show(address)}, the address of {seen[plain]}", "an address of its own")
+        seen.setdefault(plain, name)
+        if isinstance(host, Nas) and "%" in address:
+            yield view.problem(path, f"got {show(address)} (string)", "an address that is the same for all hosts")
+
+
+def _names_free(view: View) -> Iterator[Problem]:
+    """Refuse two names that are one for file systems and people: none now, as names are lower case only."""
+    for ups in view.power:
+        if ups in view.hosts:
+            yield view.problem(("power", ups), f"the name {show(ups)} is also a host", "a name of its own", key=True)
+
+
+_NETBIOS_LIMIT = 15
+
+
+def _netbios(view: View) -> Iterator[Problem]:
+    seen: dict[str, str] = {}
+    for name, host in view.hosts.items():
+        windows = getattr(host, "os", "") == "windows"
+        if not windows and not isinstance(host, Nas):
+            continue
+        said = host.netbios_name
+        if not said and len(name) > _NETBIOS_LIMIT:
+            got = f"missing, and the name {show(name)} has {len(name)} characters"
+            expected = f"a NetBIOS name of at most {_NETBIOS_LIMIT} characters"
+            fix = f"add netbios_name: {name[:_NETBIOS_LIMIT].strip('-').upper()}"
+            yield view.problem(("hosts", name, "netbios_name"), got, expected, fix)
+        short = (said or name).lower()
+        if short in seen:
+            got = f"got {show(said or name)}, the NetBIOS name of {seen[short]}"
+            yield view.problem(("hosts", name, "netbios_name"), got, "a NetBIOS name of its own")
+        seen.setdefault(short, name)
+
+
+_NUT_PORT = 3493
+
+
+def _ports(view: View) -> Iterator[Problem]:
+    for name, host in view.hosts.items():
+        if not isinstance(host, Nas):
+            continue
+        taken = {host.ssh_port: "ssh_port"}
+        primary = any(ups and ups.attached_to == name for ups in view.power.values())
+        if primary:
+            taken.setdefault(_NUT_PORT, "NUT's server")
+        if host.repository_port in taken:
+            got = f"got {host.repository_port}, the port of {taken[host.repository_port]}"
+            yield view.problem(("hosts", name, "repository_port"), got, "a port of its own")
+        elif primary and host.ssh_port == _NUT_PORT:
+            got = f"got {host.ssh_port}, the port of NUT's server"
+            yield view.problem(("hosts", name, "ssh_port"), got, "a port of its own")
+
+
+def _winrm(view: View) -> Iterator[Problem]:
+    for name, host in view.hosts.items():
+        winrm = getattr(host, "winrm", None)
+        if winrm is None:
+            continue
+        path = ("hosts", name, "winrm")
+        if host.os != "windows":
+            fix = "write os: windows, or leave winrm out"
+            yield view.problem(
+                path, f"winrm on a host with os: {host.os}", "winrm only with os: windows", fix, key=True
+            )
+        elif winrm.port == 5985:
+            got, fix = "got 5985, the port of WinRM without TLS", "write 5986"
+            yield view.problem((*path, "port"), got, "the port of WinRM over TLS", fix)
+
+
+def _retired(view: View) -> Iterator[Problem]:
+    for name in mapping(view.document.data.get("retired")):
+        if name in view.hosts:
+            got = f"the host {show(name)} is in use and retired"
+            fix = (
+                "take it out of hosts, or give the new machine another name: the old one's backups lie under this name"
+            )
+            yield view.problem(("retired", name), got, "a host in one of the two", fix, key=True)
+
+
+RULES = (
+    _roles,
+    _restore_host_apart,
+    _pools,
+    _addresses,
+    _names_free,
+    _netbios,
+    _ports,
+    _winrm,
+    _retired,
+)

@@ -1,0 +1,213 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What must hold between the protected items of a practice document, their hosts and their times."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from fnmatch import fnmatchcase
+
+from ansible_collections.holdfast.practice.plugins.plugin_utils.leaves import is_windows, seconds
+from ansible_collections.holdfast.practice.plugins.plugin_utils.model import Item, interval_s, schedule
+from ansible_collections.holdfast.practice.plugins.plugin_utils.source import KeyPath, Problem, nearest, show
+from ansible_collections.holdfast.practice.plugins.plugin_utils.times import CHANGE_FROM, CHANGE_TO, changes_clocks
+from ansible_collections.holdfast.practice.plugins.plugin_utils.view import View
+
+
+def _protected_items(view: View) -> Iterator[Problem]:
+    if not view.items or not view.hosts:
+        return
+    meant = set()
+    for host, names in view.protected.items():
+        for index, name in enumerate(names):
+            if name not in view.items and view.items_sure:
+                meant.add(nearest(name, view.items))
+                yield view.unknown(("hosts", host, "protect", index), name, view.items, "an item below protect")
+    used = {name for names in view.protected.values() for name in names} | meant
+    # A host that cannot be read may be the one that protects an item
+    readable = view.hosts_sure and all(
+        host or view.kinds[name] in ("nas", "restore_host") or view.protected[name] for name, host in view.hosts.items()
+    )
+    for name in view.items if readable else ():
+        if name not in used:
+            fix = f"add {name} to the protect list of a server or workstation"
+            yield view.problem(
+                ("protect", name), "no host protects it", "each item on at least one host", fix, key=True
+            )
+
+
+def _items_whole(view: View) -> Iterator[Problem]:
+    for name, item in view.items.items():
+        if item is None:
+            continue
+        here = ("protect", name)
+        if bool(item.database) == bool(item.paths):
+            got = "there are both database and paths" if item.paths else "there is neither database nor paths"
+            yield view.problem(
+                here, got, "one of the two", "describe them as two items" if item.paths else "", key=True
+            )
+        for whole, keys in (("database", ("images", "probes")), ("paths", _ONLY_WITH_PATHS)):
+            for key in keys if not getattr(item, whole) else ():
+                if key in item.model_fields_set:
+                    got = f"{key} without {'a database' if whole == 'database' else whole}"
+                    yield view.problem((*here, key), got, f"{whole}: beside it", key=True)
+        yield from _database_whole(view, name, item)
+        yield from _times_whole(view, name, item)
+
+
+_ONLY_WITH_PATHS = ("must_have", "exclude", "min_files", "min_size")
+
+
+def _times_whole(view: View, name: str, item: Item) -> Iterator[Problem]:
+    here = ("protect", name)
+    if item.every and item.at:
+        fix = "keep one of the two"
+        yield view.problem((*here, "at"), "there are both every and at", "one schedule", fix, key=True)
+    elif item.days and not item.at:
+        fix = 'add at: "HH:MM", or leave days out'
+        yield view.problem((*here, "days"), "days without at", "at: beside it", fix, key=True)
+    if item.time_limit and seconds(item.time_limit) > interval_s(item):
+        got, expected = f"got {show(item.time_limit)} (string)", "at most the time between two backups"
+        yield view.problem((*here, "time_limit"), got, expected)
+
+
+_ENGINES_OF_FILES = ("sqlite", "firebird")
+
+
+def _database_whole(view: View, name: str, item: Item) -> Iterator[Problem]:
+    database = item.database
+    if database is None:
+        return
+    here: KeyPath = ("protect", name, "database")
+    wanted, other = ("path", "name") if database.engine in _ENGINES_OF_FILES else ("name", "path")
+    if getattr(database, wanted) is None:
+        expected = "the file that is the database" if wanted == "path" else "the database's name"
+        yield view.problem((*here, wanted), "missing", f"{expected} (for {database.engine})")
+    if getattr(database, other) is not None:
+        got = f"{other} for a database of {database.engine}"
+        yield view.problem((*here, other), got, f"only {wanted}", f"leave {other} out", key=True)
+    if database.path and database.path.endswith(("/", "\\")):
+        got, fix = f"got {show(database.path)}, a folder", "write the path of the database's file"
+        yield view.problem((*here, "path"), got, "a file", fix)
+
+
+def _engines_fit(view: View) -> Iterator[Problem]:
+    """Refuse engines and paths that the host's system does not have."""
+    for host, names in view.protected.items():
+        system = getattr(view.hosts.get(host), "os", None)
+        for index, name in enumerate(names if system else ()):
+            item = view.items.get(name)
+            if item is None:
+                continue
+            here: KeyPath = ("hosts", host, "protect", index)
+            if item.database and item.database.engine == "sqlserver" and system != "windows":
+                got = f"{name} is a database of sqlserver, {host} has os: {system}"
+                yield view.problem(
+                    here, got, "sqlserver on hosts with os: windows", "write os: windows, or correct engine:"
+                )
+            paths = [*(item.paths or []), *(item.must_have or [])]
+            paths += [item.database.path] if item.database and item.database.path else []
+            foreign = next((path for path in paths if is_windows(path) != (system == "windows")), None)
+            if foreign:
+                kind = "C:\\..." if system == "windows" else "/srv/..."
+                got = f"{name} has the path {show(foreign)}, {host} has os: {system}"
+                yield view.problem(
+                    here, got, f"paths of {system} such as {kind}", "correct the path, or the host's os:"
+                )
+
+
+def _plain(path: str) -> str:
+    return path.replace("\\", "/").lower().rstrip("/") if is_windows(path) else path.rstrip("/")
+
+
+def _below(path: str, roots: Iterable[str]) -> bool:
+    return any(f"{_plain(path)}/".startswith(f"{_plain(root)}/") for root in roots)
+
+
+def _hides(pattern: str, path: str) -> bool:
+    """Say whether an exclude pattern hides a path or a folder above it, the way restic matches."""
+    windows = is_windows(path)
+    parts, pattern = _plain(path).strip("/").split("/"), _plain(pattern) if windows else pattern
+    for end in range(1, len(parts) + 1):
+        whole = "/".join(parts[:end]) if windows else "/" + "/".join(parts[:end])
+        if fnmatchcase(whole if "/" in pattern else parts[end - 1], pattern):
+            return True
+    return False
+
+
+def _items_paths(view: View) -> Iterator[Problem]:
+    for name, item in view.items.items():
+        if item is None or not item.paths:
+            continue
+        wanted = item.must_have or []
+        for index, path in enumerate(wanted):
+            if not _below(path, item.paths):
+                got, expected = f"got {show(path)} (string)", "a path at or below one of paths"
+                yield view.problem(("protect", name, "must_have", index), got, expected)
+        for index, pattern in enumerate(item.exclude or []):
+            hidden = next((path for path in [*item.paths, *wanted] if _hides(pattern, path)), None)
+            if hidden:
+                got = f"the pattern {show(pattern)} hides {show(hidden)}"
+                yield view.problem(("protect", name, "exclude", index), got, "patterns that leave it in the backup")
+
+
+def _one_database_once(view: View) -> Iterator[Problem]:
+    for host, names in view.protected.items():
+        seen: dict[tuple[str, str], str] = {}
+        for index, name in enumerate(names):
+            item = view.items.get(name)
+            if not item or not item.database:
+                continue
+            database = (item.database.engine, item.database.name or item.database.path or "")
+            if database in seen:
+                got = f"{name} is the same database as {seen[database]} ({database[1]})"
+                yield view.problem(("hosts", host, "protect", index), got, "each database once on a host")
+            seen.setdefault(database, name)
+
+
+def _proofs(view: View) -> Iterator[Problem]:
+    for name in view.prove if view.items and view.items_sure else ():
+        if name not in view.items:
+            problem = view.unknown(("prove", name), name, view.items, "an item below protect")
+            yield view.problem(("prove", name), f"unknown item {show(name)}", problem.expected, problem.fix, key=True)
+
+
+def _rpo(view: View) -> Iterator[Problem]:
+    if not view.objectives:
+        return
+    rpo = seconds(view.objectives.rpo)
+    for name, item in view.items.items():
+        if item and interval_s(item) > rpo:
+            every, at = schedule(item, view.usual)
+            written = "every" if item.every else "days" if item.days else "at" if item.at else ""
+            path: KeyPath = ("protect", name, written) if written else ("protect", name)
+            fitting = [choice for choice in ("12h", "8h", "6h", "4h", "3h", "2h", "1h") if seconds(choice) <= rpo]
+            how_often = f"every {every}" if every else f"{item.days} at {at}" if item.days else f"once a day at {at}"
+            hours = interval_s(item) // 3600
+            got = f"a backup {how_often} cannot meet objectives.rpo {view.objectives.rpo}: at best {hours}h + the run"
+            fix = f"write every: {fitting[0]}" if fitting else "write a longer objectives.rpo"
+            if item.days and rpo >= 24 * 3600:
+                fix = "leave days out"
+            yield view.problem(path, got, f"a backup at least every {view.objectives.rpo}", fix, key=True)
+
+
+def _clock_changes(view: View) -> Iterator[Problem]:
+    if view.zone is None or not changes_clocks(view.zone):
+        return
+    for name, item in view.items.items():
+        if item and item.at and CHANGE_FROM <= item.at < CHANGE_TO:
+            expected = f"a time outside 01:00-03:59, when clocks change in {view.zone}"
+            yield view.problem(
+                ("protect", name, "at"), f"got {show(item.at)} (string)", expected, 'write "00:30" or "04:00"'
+            )
+
+
+RULES = (
+    _protected_items,
+    _items_whole,
+    _items_paths,
+    _engines_fit,
+    _one_database_once,
+    _proofs,
+    _rpo,
+    _clock_changes,
+)

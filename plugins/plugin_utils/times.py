@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Times of a week, in the practice's own zone: opening hours, the quiet time between them, and what overlaps. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cache
+from zoneinfo import ZoneInfo
+
+from ansible_collections.holdfast.practice.plugins.plugin_utils.leaves import weekdays
+
+DAY_MIN, WEEK_MIN = 24 * 60, 7 * 24 * 60
+USUAL_AT = "21:00"
+MARGIN_MIN = 30  # between people and backups, on either side
+CHANGE_FROM, CHANGE_TO = "01:00", "04:00"  # clocks change in here
+
+
+@dataclass(frozen=True)
+class Slot:
+    """A time that comes back each week: what it is for, its days (Monday is 0), its start and length in minutes."""
+
+    name: str
+    days: tuple[int, ...]
+    start: int
+    length: int
+
+    def spans(self) -> list[tuple[int, int]]:
+        """Give the minutes of the week it covers; what crosses Sunday's midnight comes as two."""
+        found = []
+        for day in self.days:
+            begin = day * DAY_MIN + self.start
+            end = begin + min(self.length, WEEK_MIN)
+            found.append((begin, min(end, WEEK_MIN)))
+            if end > WEEK_MIN:
+                found.append((0, end - WEEK_MIN))
+        return found
+
+    def overlaps(self, other: Slot) -> bool:
+        """Say whether the two have a minute in common."""
+        return any(a < d and c < b for a, b in self.spans() for c, d in other.spans())
+
+    def __str__(self) -> str:
+        return f"{self.name} {clock(self.start)}-{clock(self.start + self.length)}"
+
+
+def minutes(text: str) -> int:
+    """Turn a checked time of day (21:30) into minutes since midnight."""
+    return int(text[:2]) * 60 + int(text[3:])
+
+
+def clock(minute: int) -> str:
+    """Write minutes since midnight as a time of day."""
+    minute %= DAY_MIN
+    return f"{minute // 60:02d}:{minute % 60:02d}"
+
+
+def window_slot(name: str, days: str, window: str) -> Slot:
+    """Make the slot of a checked window ("22:00-02:00") on checked days ("mon-fri")."""
+    start, end = (minutes(part) for part in window.split("-"))
+    return Slot(name, tuple(weekdays(days)), start, (end - start) % DAY_MIN)
+
+
+def quiet_window(hours: Mapping[str, str]) -> tuple[int, int]:
+    """Give the longest time of day at which the practice is closed on every day, half an hour away from people.
+
+    hours: {DAYS: "HH:MM-HH:MM"}, checked. Returns (start, length) in minutes; length 0 when there is no such time.
+    """
+    busy = sorted(tuple(minutes(part) for part in window.split("-")) for window in hours.values())
+    if not busy:
+        return (0, DAY_MIN)
+    joined: list[list[int]] = []
+    for start, end in busy:
+        if joined and start <= joined[-1][1]:
+            joined[-1][1] = max(joined[-1][1], end)
+        else:
+            joined.append([start, end])
+    best = (0, 0)
+    for index, (_, end) in enumerate(joined):
+        following = joined[(index + 1) % len(joined)][0]
+        length = (following - end) % DAY_MIN or DAY_MIN
+        best = max(best, (length - 2 * MARGIN_MIN, (end + MARGIN_MIN) % DAY_MIN))
+    return (best[1], best[0]) if best[0] > 0 else (0, 0)
+
+
+def within(start: int, length: int, minute: int) -> bool:
+    """Say whether a minute of the day lies in a window that may cross midnight."""
+    return (minute - start) % DAY_MIN < length
+
+
+def usual_time(hours: Mapping[str, str] | None) -> str:
+    """Give the time of day for backups that name none: 21:00, or as soon as the practice is closed on every day.
+
+    A start at an hour when clocks change moves to 04:00. A practice that never closes gets 21:00.
+    """
+    start, length = quiet_window(hours or {})
+    if not length or within(start, length, minutes(USUAL_AT)):
+        return USUAL_AT
+    at = clock(start)
+    return CHANGE_TO if CHANGE_FROM <= at < CHANGE_TO and within(start, length, minutes(CHANGE_TO)) else at
+
+
+@cache
+def changes_clocks(zone: str) -> bool:
+    """Say whether a zone has summer time (judged by the months of one fixed year, so that the answer does not move)."""
+    info = ZoneInfo(zone)
+    return len({datetime(2026, month, 15, tzinfo=UTC).astimezone(info).utcoffset() for month in range(1, 13)}) > 1
+
+
+def overlapping(slots: Iterable[Slot]) -> list[tuple[Slot, Slot]]:
+    """Give each pair of slots that overlap, in order."""
+    listed = list(slots)
+    return [(a, b) for index, a in enumerate(listed) for b in listed[index + 1 :] if a.overlaps(b)]
