@@ -27,7 +27,9 @@ from ansible_collections.holdfast.practice.plugins.plugin_utils.model import (
     interval_s,
     schedule,
 )
-from ansible_collections.holdfast.practice.plugins.plugin_utils.times import usual_time
+from ansible_collections.holdfast.practice.plugins.plugin_utils.proofs import turn
+from ansible_collections.holdfast.practice.plugins.plugin_utils.shutdown import Budget, budget
+from ansible_collections.holdfast.practice.plugins.plugin_utils.times import STAGGER_MIN, clock, minutes, usual_time
 
 GROUPS = ("nas", "agents", "servers", "workstations", "restore_hosts", "power", "power_primary", "power_secondary")
 POOL_MOUNT = "/srv/holdfast"
@@ -71,12 +73,17 @@ def bracketed(address: str) -> str:
 def stable_minute(*names: str) -> int:
     """Give a minute from 0 to 54 that depends on the names alone, so that hosts do not all begin at once."""
     digest = hashlib.blake2b("/".join(names).encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "big") % 55
+    return int.from_bytes(digest, "big") % STAGGER_MIN
 
 
 def calendar(item: Item, usual: str, zone: str, *names: str) -> list[str]:
-    """Give systemd's OnCalendar expressions for an item, in the practice's time zone; usual as in schedule()."""
+    """Give systemd's OnCalendar expressions for an item, in the practice's time zone; usual as in schedule().
+
+    An item without a time of its own starts within the usual hour, at a minute that its names decide.
+    """
     every, at = schedule(item, usual)
+    if at and not item.at:
+        at = clock(minutes(at) + stable_minute(*names))
     if at:
         days = f"{item.days.title().replace('-', '..')} " if item.days else ""
         return [f"{days}*-*-* {at}:00 {zone}"]
@@ -162,7 +169,7 @@ class _Compiler:
                 "hosts": [host for host, names in self.agents.items() if name in names],
                 "class": item.class_,
                 "engine": item.database.engine if item.database else None,
-                "schedule": f"every {every}" if every else f"{item.days} at {at}" if item.days else f"at {at}",
+                "schedule": _schedule_words(item, every, at),
                 "interval_s": interval_s(item),
                 "prove": proofs[name],
                 "levels": levels(item),
@@ -180,10 +187,21 @@ class _Compiler:
             "copies": {"onsite": {"on": self.store}},
             "retention": {"within": practice.retention.within.model_dump(exclude_none=True)},
             "power": {
-                name: {"primary": ups.attached_to, "feeds": list(ups.feeds), "runtime_s": seconds(ups.runtime)}
+                name: {
+                    "primary": ups.attached_to,
+                    "feeds": list(ups.feeds),
+                    "runtime_s": seconds(ups.runtime),
+                    "budget": self.budget(ups).figures(),
+                }
                 for name, ups in self.power.items()
             },
         }
+
+    def budget(self, ups: Ups) -> Budget:
+        stops = {
+            name: seconds(host.stop_time) for name, host in self.hosts.items() if not isinstance(host, RestoreHost)
+        }
+        return budget(ups, stops)
 
     def host(self, name: str) -> dict[str, Any]:
         host = self.hosts[name]
@@ -362,6 +380,7 @@ class _Compiler:
     def restore_host(self, name: str, host: RestoreHost) -> dict[str, Any]:
         engines = {item.database.engine for item in self.practice.protect.values() if item.database}
         objectives = self.practice.objectives
+        proofs = proof_intervals(self.practice)
         return {
             "ansible_connection": "local",
             "ansible_python_interpreter": Template("{{ ansible_playbook_python }}"),
@@ -384,6 +403,7 @@ class _Compiler:
                 for agent, names in self.agents.items()
                 for item_name, item in ((each, self.practice.protect[each]) for each in names)
             ],
+            "restore_verify_turns": {item: turn(often, self.id, item) for item, often in proofs.items()},
             "restore_verify_credentials": {
                 agent: {
                     "repository_password": vaulted("vault_repository_passwords", agent),
@@ -392,6 +412,14 @@ class _Compiler:
                 for agent in self.agents
             },
         }
+
+
+def _schedule_words(item: Item, every: str | None, at: str | None) -> str:
+    if every:
+        return f"every {every}"
+    if not item.at:
+        return f"from {at}"
+    return f"{item.days} at {at}" if item.days else f"at {at}"
 
 
 def levels(item: Item) -> list[str]:

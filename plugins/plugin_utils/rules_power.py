@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ansible_collections.holdfast.practice.plugins.plugin_utils.leaves import seconds
-from ansible_collections.holdfast.practice.plugins.plugin_utils.model import FINALDELAY_S
+from ansible_collections.holdfast.practice.plugins.plugin_utils.shutdown import budget
 from ansible_collections.holdfast.practice.plugins.plugin_utils.source import Problem, show, value_at
 from ansible_collections.holdfast.practice.plugins.plugin_utils.view import View, mapping, strings
 
@@ -42,14 +42,11 @@ def _ups_budget(view: View) -> Iterator[Problem]:
         }
         if ups is None or len(stops) < len(ups.feeds):
             continue
-        slowest = max(stops, key=lambda host: stops[host])
-        hostsync, stop = seconds(ups.hostsync), stops[slowest]
-        need = hostsync + stop + FINALDELAY_S
-        if seconds(ups.runtime) < need:
-            sum_text = f"HOSTSYNC {hostsync} + slowest stop {stop} ({slowest}) + FINALDELAY {FINALDELAY_S} = {need} s"
-            got = f"got {show(ups.runtime)}: {seconds(ups.runtime)} s"
+        plan = budget(ups, stops)
+        if plan.runtime_s < plan.need_s:
+            got, expected = f"got {show(ups.runtime)}: {plan.runtime_s} s", f"at least {plan.words}"
             fix = "feed fewer machines or get a larger UPS"
-            yield view.problem(("power", name, "runtime"), got, f"at least {sum_text}", fix)
+            yield view.problem(("power", name, "runtime"), got, expected, fix)
 
 
 def _supplies(view: View) -> Iterator[Problem]:

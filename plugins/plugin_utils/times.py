@@ -15,6 +15,7 @@ DAY_MIN, WEEK_MIN = 24 * 60, 7 * 24 * 60
 USUAL_AT = "21:00"
 MARGIN_MIN = 30  # between people and backups, on either side
 CHANGE_FROM, CHANGE_TO = "01:00", "04:00"  # clocks change in here
+STAGGER_MIN = 55  # jobs without a time of their own start within this time
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,9 @@ def usual_time(hours: Mapping[str, str] | None) -> str:
     if not length or within(start, length, minutes(USUAL_AT)):
         return USUAL_AT
     at = clock(start)
-    return CHANGE_TO if CHANGE_FROM <= at < CHANGE_TO and within(start, length, minutes(CHANGE_TO)) else at
+    last = clock(start + STAGGER_MIN)
+    changing = last >= CHANGE_FROM and at < CHANGE_TO
+    return CHANGE_TO if changing and within(start, length, minutes(CHANGE_TO)) else at
 
 
 @cache

@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: Apache-2.0
+from datetime import date, timedelta
+from itertools import pairwise
+
+import pytest
+from ansible.errors import AnsibleFilterError
+from ansible_collections.holdfast.practice.plugins.filter.proofs_due import proofs_due
+from ansible_collections.holdfast.practice.plugins.plugin_utils.proofs import due, turn
+
+YEAR = [date(2026, 1, 1) + timedelta(days=number) for number in range(365)]
+
+
+def days_of(name, often):
+    turns = {each: turn(how, "practice", each) for each, how in often.items()}
+    items = [{"item": each} for each in often]
+    return [day for day in YEAR if {"item": name} in due(items, turns, day)]
+
+
+def test_a_turn_depends_on_names_alone():
+    assert turn("weekly", "a", "b", "c") == turn("weekly", "a", "b", "c")
+    assert turn("daily", "a") == "daily"
+
+
+def test_turns_are_spread():
+    assert {turn("weekly", str(number)) for number in range(100)} == {"mon", "tue", "wed", "thu", "fri", "sat", "sun"}
+    assert {turn("monthly", str(number)) for number in range(1000)} == {str(day) for day in range(1, 29)}
+
+
+@pytest.mark.parametrize(("often", "longest"), [("daily", 1), ("weekly", 7), ("monthly", 31)])
+def test_every_item_is_proven_as_often_as_promised_all_year(often, longest):
+    days = days_of("x", {"x": often, "other": "daily"})
+    gaps = [(after - day).days for day, after in pairwise(days)]
+    assert max(gaps) == longest
+    assert days
+
+
+def test_no_day_passes_without_a_proof_and_idle_days_take_each_in_turn():
+    monthly = dict.fromkeys(("a", "b", "c"), "monthly")
+    days = {name: days_of(name, monthly) for name in monthly}
+    assert set().union(*days.values()) == set(YEAR)
+    assert all(len(each) > 90 for each in days.values())
+
+
+def test_the_filter_takes_the_practice_s_own_day():
+    items, turns = [{"item": "a"}, {"item": "b"}], {"a": "sat", "b": "sun"}
+    assert proofs_due(items, turns, "Australia/Sydney", "2026-11-21") == [{"item": "a"}]
+    assert len(proofs_due(items, turns, "Australia/Sydney")) == 1
+    assert proofs_due([], turns, "Australia/Sydney") == []
+
+
+def test_a_wrong_day_is_refused_with_what_to_write():
+    with pytest.raises(AnsibleFilterError, match="got '21/11/26'; expected a date as YYYY-MM-DD"):
+        proofs_due([{"item": "a"}], {"a": "sat"}, "Australia/Sydney", "21/11/26")
