@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import date
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo, available_timezones
 
 from ansible_collections.holdfast.practice.plugins.plugin_utils.source import did_you_mean, nearest, show
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, GetJsonSchemaHandler
 from pydantic_core import PydanticCustomError
 
 IN_QUOTES = "write it in quotes"
@@ -73,10 +74,31 @@ def refuse(expected: str = "", fix: str = "", got: str = "", leaf: str = "") -> 
     return PydanticCustomError("holdfast", "refused", {"expected": expected, "fix": fix, "got": got, "leaf": leaf})
 
 
-def text(check: Callable[[str], None] | None = None, limit: int = 4096, expected: str = "") -> tuple[Any, ...]:
+@dataclass(frozen=True, eq=False)
+class Checked(BeforeValidator):
+    """A validator that also says in JSON Schema's words what it lets through, for editors.
+
+    shape never refuses what the validator takes. What it cannot say (which zones there are) only the validator refuses.
+    """
+
+    shape: Mapping[str, Any] = field(default_factory=dict)
+
+    def __get_pydantic_json_schema__(self, schema: Any, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        """Add the shape to what pydantic knows of the type."""
+        return {**handler(schema), **self.shape}
+
+
+def text(
+    check: Callable[[str], None] | None = None,
+    limit: int = 4096,
+    expected: str = "",
+    pattern: str = r"^[\s\S]*\S",
+    words: tuple[str, ...] = (),
+) -> tuple[Any, ...]:
     """Validators for a string leaf: only strings, not empty, of bounded length, then the leaf's own check.
 
-    expected is for leaves in lists and mappings, where the field's description speaks of the whole.
+    expected is for leaves in lists and mappings, where the field's description speaks of the whole. pattern (the whole
+    text, in words that JavaScript understands too) or words: what the check takes, for editors.
     """
 
     def before(value: Any) -> Any:
@@ -94,7 +116,13 @@ def text(check: Callable[[str], None] | None = None, limit: int = 4096, expected
                 raise refuse(said["expected"], said["fix"], said["got"], leaf=expected) from None
         return value
 
-    return (BeforeValidator(before),)
+    # no flags are possible in JSON Schema, and a pattern is looked for anywhere
+    shape: dict[str, Any] = {"enum": list(words)} if words else {"pattern": pattern, "maxLength": limit}
+    return (Checked(before, shape={**shape, **({"description": expected} if expected else {})}),)
+
+
+def _whole(pattern: str) -> str:
+    return f"^(?:{pattern})$"
 
 
 def _fix_for_type(value: Any, check: Callable[[str], None] | None) -> str:
@@ -110,20 +138,24 @@ def _fix_for_type(value: Any, check: Callable[[str], None] | None) -> str:
     return ""
 
 
+_LINE = r"[^\n\r]*\S[^\n\r]*"
+
+
 def _one_line(value: str) -> None:
     if "\n" in value or "\r" in value:
         raise refuse(got="got a text of several lines", expected="one line")
 
 
-_ID = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
-_ITEM = re.compile(r"[a-z0-9]([a-z0-9_-]{0,61}[a-z0-9])?")
+_ID = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
+_ITEM = r"[a-z0-9](?:[a-z0-9_-]{0,61}[a-z0-9])?"
+_HOST = rf"(?!(?:{'|'.join(RESERVED_HOSTS)})$){_ID}"
 
 
-def _named(pattern: re.Pattern[str], allowed: str) -> Callable[[str], None]:
+def _named(pattern: str, allowed: str) -> Callable[[str], None]:
     def check(value: str) -> None:
-        if not pattern.fullmatch(value):
+        if not re.fullmatch(pattern, value):
             better = re.sub(r"[^a-z0-9]+", "-", value.lower()).strip("-")[:63].strip("-")
-            fix = f"write {better}" if pattern.fullmatch(better) else ""
+            fix = f"write {better}" if re.fullmatch(pattern, better) else ""
             raise refuse(f"1-63 characters {allowed}, beginning and ending with a letter or digit", fix)
 
     return check
@@ -153,22 +185,26 @@ def _zone(value: str) -> None:
     raise refuse(expected, f'did you mean "{near}"?' if near else "a fixed offset such as EST or GMT+10 is not one")
 
 
-def _duration(*units: str) -> Callable[[str], None]:
+def _duration(*units: str) -> tuple[Any, ...]:
+    pattern = rf"(?!0+[a-z])[0-9]{{1,6}}(?:{'|'.join(units)})"
+
     def check(value: str) -> None:
-        found = re.fullmatch(r"([0-9]{1,6})([a-z]+)", value)
-        if not found or found[2] not in units or int(found[1]) == 0:
+        if not re.fullmatch(pattern, value):
             raise refuse()
 
-    return check
+    return text(check, pattern=_whole(pattern))
+
+
+_TIME = r"(?:[01][0-9]|2[0-3]):[0-5][0-9]"
 
 
 def _clock(value: str) -> None:
-    if not re.fullmatch(r"([01][0-9]|2[0-3]):[0-5][0-9]", value):
+    if not re.fullmatch(_TIME, value):
         raise refuse()
 
 
 def _span(value: str) -> tuple[str, str]:
-    if not re.fullmatch(r"([01][0-9]|2[0-3]):[0-5][0-9]-([01][0-9]|2[0-3]):[0-5][0-9]", value):
+    if not re.fullmatch(f"{_TIME}-{_TIME}", value):
         if re.fullmatch(r"[0-2][0-9]:[0-5][0-9]-24:00", value):
             raise refuse(fix=_ALL_DAY if value.startswith("00:00") else f'write "{value[:6]}23:59"')
         raise refuse()
@@ -193,12 +229,12 @@ def _night_window(value: str) -> None:
 
 
 WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+_SPANS = "|".join(f"{day}(?:-(?:{'|'.join(WEEKDAYS[number:])}))?" for number, day in enumerate(WEEKDAYS[:-1], 1))
+_DAYS = f"{_SPANS}|{WEEKDAYS[-1]}"
 
 
 def _days(value: str) -> None:
-    parts = value.split("-")
-    known = all(part in WEEKDAYS for part in parts)
-    if not known or len(parts) > 2 or (len(parts) == 2 and WEEKDAYS.index(parts[0]) >= WEEKDAYS.index(parts[1])):
+    if not re.fullmatch(_DAYS, value):
         raise refuse()
 
 
@@ -208,9 +244,12 @@ def weekdays(value: str) -> list[int]:
     return list(range(WEEKDAYS.index(first), WEEKDAYS.index(last or first) + 1))
 
 
+_DAY = r"[0-9]{4}-[0-9]{2}-[0-9]{2}"
+
+
 def _date(value: str) -> None:
     try:
-        if re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", value):
+        if re.fullmatch(_DAY, value):
             date.fromisoformat(value)
             return
     except ValueError:
@@ -218,22 +257,34 @@ def _date(value: str) -> None:
     raise refuse()
 
 
+_RATE = r"[1-9][0-9]{0,5}(?:kbit/s|Mbit/s|Gbit/s)"
+
+
 def _rate(value: str) -> None:
-    if not re.fullmatch(r"[1-9][0-9]{0,5}(kbit/s|Mbit/s|Gbit/s)", value):
+    if not re.fullmatch(_RATE, value):
         short = re.fullmatch(r"([1-9][0-9]{0,5}) ?([kKMG])(b|bit|bps|bit/s|Bit/s)", value)
         unit = {"k": "kbit/s", "K": "kbit/s", "M": "Mbit/s", "G": "Gbit/s"}
         raise refuse(fix=f'write "{short[1]}{unit[short[2]]}"' if short else "")
 
 
+_VERSION = r"[0-9]{1,4}(?:\.[0-9]{1,4}){0,3}"
+
+
 def _version_text(value: str) -> None:
-    if not re.fullmatch(r"[0-9]{1,4}(\.[0-9]{1,4}){0,3}", value):
+    if not re.fullmatch(_VERSION, value):
         raise refuse()
 
 
+_BUCKET = r"(?!.*\.\.)(?![0-9.]+$)[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]"
+
+
 def _bucket(value: str) -> None:
-    if not re.fullmatch(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", value) or ".." in value or re.fullmatch(r"[0-9.]+", value):
+    if not re.fullmatch(_BUCKET, value):
         better = re.sub(r"[^a-z0-9]+", "-", value.lower()).strip("-")[:63].strip("-")
         raise refuse(fix=f"write {better}" if len(better) > 2 else "")
+
+
+_URL = r"https://(\[[0-9a-fA-F:.]+\]|[^\s/:\[\]\"'@?#]+)(:[0-9]{1,5})?(/[^\s\"'?#]*)?"
 
 
 def _url(value: str) -> None:
@@ -245,7 +296,7 @@ def _url(value: str) -> None:
         raise refuse(
             got=f"got {show(value)}: without TLS anybody on the way can read it", fix=f'write "https{value[4:]}"'
         )
-    found = re.fullmatch(r"https://(\[[0-9a-fA-F:.]+\]|[^\s/:\[\]\"'@?#]+)(:[0-9]{1,5})?(/[^\s\"'?#]*)?", value)
+    found = re.fullmatch(_URL, value)
     if not found:
         bare = re.fullmatch(r"https://([0-9a-fA-F]*:[0-9a-fA-F:]*:[0-9a-fA-F]*)(/.*)?", value)
         fix = f'write "https://[{bare[1]}]{bare[2] or ""}": IPv6 in brackets' if bare else ""
@@ -265,25 +316,37 @@ def _port_number(value: Any) -> Any:
 _PORT = "a port, a whole number from 1 to 65535"
 
 
+_UUID = r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}|[0-9A-F]{4}-[0-9A-F]{4}"
+
+
 def _uuid(value: str) -> None:
-    if not re.fullmatch(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}|[0-9A-F]{4}-[0-9A-F]{4}", value):
+    if not re.fullmatch(_UUID, value):
         raise refuse()
+
+
+_RECIPIENT = r"age1[02-9ac-hj-np-z]{58}"
 
 
 def _recipient(value: str) -> None:
     if value.upper().startswith("AGE-SECRET-KEY-"):
         raise refuse(got="got a secret key (hidden)", fix="write the public half: age-keygen -y FILE prints it")
-    if not re.fullmatch(r"age1[02-9ac-hj-np-z]{58}", value):
+    if not re.fullmatch(_RECIPIENT, value):
         raise refuse()
+
+
+_NETBIOS = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,13}[A-Za-z0-9])?"
 
 
 def _netbios(value: str) -> None:
-    if not re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9-]{0,13}[A-Za-z0-9])?", value):
+    if not re.fullmatch(_NETBIOS, value):
         raise refuse()
 
 
+_PHONE = r"\+?[0-9][0-9 ()./-]{2,29}"
+
+
 def _phone(value: str) -> None:
-    if not re.fullmatch(r"\+?[0-9][0-9 ()./-]{2,29}", value):
+    if not re.fullmatch(_PHONE, value):
         raise refuse()
 
 
@@ -296,17 +359,27 @@ def _place(value: Any) -> Any:
     return value
 
 
+_COUNTRY = r"[A-Z]{2}"
+
+
 def _country(value: str) -> None:
-    if not re.fullmatch(r"[A-Z]{2}", value):
+    if not re.fullmatch(_COUNTRY, value):
         raise refuse(fix=f'write "{value.upper()}"' if re.fullmatch(r"[A-Za-z]{2}", value) else "")
 
 
+_EMAIL = r"[^\s@<>(),;:\"\\]+@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+"
+
+
 def _email(value: str) -> None:
-    if not re.fullmatch(r"[^\s@<>(),;:\"\\]+@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+", value):
+    if not re.fullmatch(_EMAIL, value):
         raise refuse()
 
 
-_LABEL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
+_LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+_OCTET = r"(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
+_ADDRESS = (
+    rf"(?![0-9.]+$){_LABEL}(?:\.{_LABEL})*|{_OCTET}(?:\.{_OCTET}){{3}}|[0-9a-fA-F]*:[0-9a-fA-F]*:[0-9a-fA-F:.]*(?:%.+)?"
+)
 
 
 def _address(value: str) -> None:
@@ -320,7 +393,7 @@ def _address(value: str) -> None:
         if re.fullmatch(r"[0-9.]+", value) or ":" in value:
             fix = "each part is 0-255 without leading zeros" if "." in value else ""
             raise refuse(got=f"{show(value)} is not an IP address", fix=fix) from None
-        if len(value) > 253 or not all(_LABEL.fullmatch(label) for label in value.split(".")):
+        if len(value) > 253 or not all(re.fullmatch(_LABEL, label) for label in value.split(".")):
             raise refuse() from None
         return
     if ip.is_unspecified or ip.is_multicast or ip.is_loopback:
@@ -329,9 +402,12 @@ def _address(value: str) -> None:
         raise refuse(fix=f'write "{value}%INTERFACE": a link-local address needs its interface')
 
 
+_WINDOWS = r"[A-Za-z]:[\\/]|\\\\[^\\/]"
+
+
 def is_windows(path: str) -> bool:
     """Say whether an absolute path is one of Windows: a drive (C:\\Users) or a share (\\\\server\\share)."""
-    return bool(re.match(r"[A-Za-z]:[\\/]|\\\\\\\\[^\\/]", path))
+    return bool(re.match(_WINDOWS, path))
 
 
 def _absolute(value: str) -> None:
@@ -353,26 +429,37 @@ def _absolute(value: str) -> None:
         raise refuse(got=f"got {show(value)}, where Holdfast keeps the backups themselves")
 
 
+_DEVICE = r"(?!.*/\.\.(?:/|$))/dev/[A-Za-z0-9_./:+@-]+"
+
+
 def _device(value: str) -> None:
-    if not re.fullmatch(r"/dev/[A-Za-z0-9_./:+@-]+", value) or ".." in value.split("/"):
+    if not re.fullmatch(_DEVICE, value):
         raise refuse()
+
+
+_BESIDE = rf"(?![/~])(?!(?:.*/)?\.\.(?:/|$)){_LINE}"
 
 
 def _beside(value: str) -> None:
     _one_line(value)
-    if value.startswith(("/", "~")) or ".." in value.split("/"):
+    if not re.fullmatch(_BESIDE, value):
         raise refuse()
 
 
+_SIZE = r"[1-9][0-9]{0,8}(?:KiB|MiB|GiB|TiB)"
+
+
 def _size(value: str) -> None:
-    found = re.fullmatch(r"([1-9][0-9]{0,8})(KiB|MiB|GiB|TiB)", value)
-    if not found:
+    if not re.fullmatch(_SIZE, value):
         decimal = re.fullmatch(r"([1-9][0-9]{0,8}) ?([kKMGT])i?[bB]?", value)
         raise refuse(fix=f'write "{decimal[1]}{decimal[2].upper()}iB"' if decimal else "")
 
 
+_SQL = r"\s*(?:[Ss][Ee][Ll][Ee][Cc][Tt]|[Ww][Ii][Tt][Hh])\b[\s\S]*"
+
+
 def _sql(value: str) -> None:
-    if not re.match(r"\s*(select|with)\b", value, re.IGNORECASE):
+    if not re.fullmatch(_SQL, value):
         raise refuse()
     if ";" in value.rstrip().rstrip(";"):
         raise refuse(got="got more than one statement")
@@ -393,8 +480,11 @@ def _driver(value: str) -> None:
         raise refuse(fix=did_you_mean(value, UPS_DRIVERS))
 
 
+_USER = r"[a-z_][a-z0-9_-]{0,31}"
+
+
 def _user(value: str) -> None:
-    if not re.fullmatch(r"[a-z_][a-z0-9_-]{0,31}", value):
+    if not re.fullmatch(_USER, value):
         raise refuse()
 
 
@@ -414,12 +504,15 @@ def choice(*choices: str, later: tuple[str, ...] = ()) -> tuple[Any, ...]:
         if value not in choices:
             raise refuse(fix=did_you_mean(value, choices))
 
-    return text(check, expected=expected)
+    return text(check, expected=expected, words=choices)
+
+
+_PORT_TEXT = r"[^\s\"#]+"
 
 
 def _port_text(value: str) -> None:
     _one_line(value)
-    if re.search(r"[\s\"#]", value):
+    if not re.fullmatch(_PORT_TEXT, value):
         raise refuse()
 
 
@@ -445,49 +538,70 @@ def _named_parts(value: Any) -> Any:
 
 _ABSOLUTE = "an absolute path such as /srv/clinic/documents"
 _SELECT = "one select statement"
-PracticeId = Annotated[str, *text(_named(_ID, "a-z 0-9 -"))]
-HostId = Annotated[str, *text(_host_name, expected="a host name: 1-63 characters a-z 0-9 -")]
-ItemId = Annotated[str, *text(_named(_ITEM, "a-z 0-9 _ -"), expected="a name: 1-63 characters a-z 0-9 _ -")]
-Name = Annotated[str, *text(_one_line, 255, "a name that is described in this document")]
-Line = Annotated[str, *text(_one_line, 255)]
-Pattern = Annotated[str, *text(_one_line, 255, 'a pattern in quotes such as "*.tmp"')]
-Zone = Annotated[str, *text(_zone)]
-Clock = Annotated[str, *text(_clock)]
-Window = Annotated[str, *text(_window, expected='a window as "HH:MM-HH:MM" in quotes, such as "08:00-18:30"')]
-Days = Annotated[str, *text(_days, expected="a day (mon tue wed thu fri sat sun) or a span such as mon-fri")]
-Country = Annotated[str, *text(_country)]
-Email = Annotated[str, *text(_email, 254)]
-Address = Annotated[str, *text(_address)]
-AbsolutePath = Annotated[str, *text(_absolute, expected=_ABSOLUTE)]
-Device = Annotated[str, *text(_device, expected="a disk such as /dev/disk/by-id/ata-NAME")]
-UserName = Annotated[str, *text(_user)]
-Engine = Annotated[str, *text(_engine)]
-Driver = Annotated[str, *text(_driver)]
-DriverPort = Annotated[str, *text(_port_text)]
-DatabaseName = Annotated[str, *text(_one_line, 63)]
-PathBeside = Annotated[str, *text(_beside)]
-SettingName = Annotated[str, *text(_user, expected="a name of a NUT driver setting")]
-Setting = Annotated[str, *text(_setting, expected="a text in quotes")]
-Size = Annotated[str, *text(_size)]
-Sql = Annotated[str, *text(_sql, expected=_SELECT)]
+PracticeId = Annotated[str, *text(_named(_ID, "a-z 0-9 -"), pattern=_whole(_ID))]
+HostId = Annotated[str, *text(_host_name, expected="a host name: 1-63 characters a-z 0-9 -", pattern=_whole(_HOST))]
+ItemId = Annotated[
+    str,
+    *text(_named(_ITEM, "a-z 0-9 _ -"), expected="a name: 1-63 characters a-z 0-9 _ -", pattern=_whole(_ITEM)),
+]
+Name = Annotated[str, *text(_one_line, 255, "a name that is described in this document", _whole(_LINE))]
+Line = Annotated[str, *text(_one_line, 255, pattern=_whole(_LINE))]
+Pattern = Annotated[str, *text(_one_line, 255, 'a pattern in quotes such as "*.tmp"', _whole(_LINE))]
+Zone = Annotated[str, *text(_zone, pattern=_whole(rf"(?:{'|'.join(_REGIONS)})/[A-Za-z0-9_+/-]+"))]
+Clock = Annotated[str, *text(_clock, pattern=_whole(_TIME))]
+Window = Annotated[
+    str,
+    *text(
+        _window,
+        expected='a window as "HH:MM-HH:MM" in quotes, such as "08:00-18:30"',
+        pattern=_whole(f"{_TIME}-{_TIME}"),
+    ),
+]
+Days = Annotated[
+    str,
+    *text(_days, expected="a day (mon tue wed thu fri sat sun) or a span such as mon-fri", pattern=_whole(_DAYS)),
+]
+Country = Annotated[str, *text(_country, pattern=_whole(_COUNTRY))]
+Email = Annotated[str, *text(_email, 254, pattern=_whole(_EMAIL))]
+Address = Annotated[str, *text(_address, pattern=_whole(_ADDRESS))]
+AbsolutePath = Annotated[str, *text(_absolute, expected=_ABSOLUTE, pattern=rf"^(?:/|{_WINDOWS})[^\n\r]*$")]
+Device = Annotated[str, *text(_device, expected="a disk such as /dev/disk/by-id/ata-NAME", pattern=_whole(_DEVICE))]
+UserName = Annotated[str, *text(_user, pattern=_whole(_USER))]
+Engine = Annotated[str, *text(_engine, words=ENGINES)]
+Driver = Annotated[str, *text(_driver, words=tuple(sorted(UPS_DRIVERS)))]
+DriverPort = Annotated[str, *text(_port_text, pattern=_whole(_PORT_TEXT))]
+DatabaseName = Annotated[str, *text(_one_line, 63, pattern=_whole(_LINE))]
+PathBeside = Annotated[str, *text(_beside, pattern=_whole(_BESIDE))]
+SettingName = Annotated[str, *text(_user, expected="a name of a NUT driver setting", pattern=_whole(_USER))]
+Setting = Annotated[str, *text(_setting, expected="a text in quotes", pattern=_whole(r"[^\n\r\"]*[^\s\"][^\n\r\"]*"))]
+Size = Annotated[str, *text(_size, pattern=_whole(_SIZE))]
+Sql = Annotated[str, *text(_sql, expected=_SELECT, pattern=_whole(_SQL))]
 NightWindow = Annotated[
     str,
-    *text(_night_window, expected='a window as "HH:MM-HH:MM" in quotes, such as "22:00-05:30" (it may cross midnight)'),
+    *text(
+        _night_window,
+        expected='a window as "HH:MM-HH:MM" in quotes, such as "22:00-05:30" (it may cross midnight)',
+        pattern=_whole(f"{_TIME}-{_TIME}"),
+    ),
 ]
-Date = Annotated[str, *text(_date, expected='a date as "YYYY-MM-DD" in quotes')]
-Rate = Annotated[str, *text(_rate)]
-Version = Annotated[str, *text(_version_text)]
-Bucket = Annotated[str, *text(_bucket)]
-Url = Annotated[str, *text(_url)]
-Port = Annotated[int, BeforeValidator(_port_number)]
-Uuid = Annotated[str, *text(_uuid)]
-Recipient = Annotated[str, *text(_recipient, expected="an age recipient (age1...), the public half of a key")]
-NetbiosName = Annotated[str, *text(_netbios)]
-Phone = Annotated[str, *text(_phone)]
-Place = Annotated[list[float], BeforeValidator(_place)]
-Moment = Annotated[str, *text(_duration("s", "m", "h"))]
-Short = Annotated[str, *text(_duration("m", "h", "d", "w"))]
-Long = Annotated[str, *text(_duration("h", "d", "w", "mo", "y"))]
+Date = Annotated[str, *text(_date, expected='a date as "YYYY-MM-DD" in quotes', pattern=_whole(_DAY))]
+Rate = Annotated[str, *text(_rate, pattern=_whole(_RATE))]
+Version = Annotated[str, *text(_version_text, pattern=_whole(_VERSION))]
+Bucket = Annotated[str, *text(_bucket, pattern=_whole(_BUCKET))]
+Url = Annotated[str, *text(_url, pattern=_whole(_URL))]
+Port = Annotated[int, Checked(_port_number, shape={"minimum": 1, "maximum": 65535})]
+Uuid = Annotated[str, *text(_uuid, pattern=_whole(_UUID))]
+Recipient = Annotated[
+    str,
+    *text(_recipient, expected="an age recipient (age1...), the public half of a key", pattern=_whole(_RECIPIENT)),
+]
+NetbiosName = Annotated[str, *text(_netbios, pattern=_whole(_NETBIOS))]
+Phone = Annotated[str, *text(_phone, pattern=_whole(_PHONE))]
+_DEGREES = [{"type": "number", "minimum": -limit, "maximum": limit} for limit in (90, 180)]
+Place = Annotated[list[float], Checked(_place, shape={"prefixItems": _DEGREES, "items": False, "minItems": 2})]
+Moment = Annotated[str, *_duration("s", "m", "h")]
+Short = Annotated[str, *_duration("m", "h", "d", "w")]
+Long = Annotated[str, *_duration("h", "d", "w", "mo", "y")]
 Often = Annotated[str, *choice("daily", "weekly", "monthly")]
-Several = BeforeValidator(_several)
-NamedParts = BeforeValidator(_named_parts)
+Several = Checked(_several, shape={"minItems": 1, "uniqueItems": True})
+NamedParts = Checked(_named_parts, shape={"minProperties": 1})
