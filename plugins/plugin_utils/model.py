@@ -130,6 +130,10 @@ class Objectives(Part):
 
     rpo: Short = Field(default="24h", description="a time such as 24h or 2d (m, h, d, w)")
     rto: Short = Field(default="4h", description="a time such as 4h (m, h, d, w)")
+    rto_offsite: Short | None = Field(
+        default=None,
+        description="how long a restore over the line may take, such as 3d (m, h, d, w); left out: as long as rto",
+    )
 
 
 class Access(Part):
@@ -149,6 +153,9 @@ class Pool(Part):
     ] = Field(description="raid1 or single")
     devices: Annotated[list[Device], Several] = Field(
         description="a list of disks by a lasting name, such as [/dev/disk/by-id/ata-ONE, /dev/disk/by-id/ata-TWO]"
+    )
+    capacity: Size | None = Field(
+        default=None, description='how much the pool holds, mirrors counted once, such as "4TiB" (KiB, MiB, GiB, TiB)'
     )
 
 
@@ -343,6 +350,9 @@ class Offsite(Part):
     at: Clock = Field(default="23:00", description='a time of day as "HH:MM" in quotes, "00:00" to "23:59"')
     window: NightWindow | None = Field(default=None, description='a window as "HH:MM-HH:MM" in quotes')
     limit_up: Rate | None = Field(default=None, description='a rate such as "10Mbit/s" (kbit/s, Mbit/s, Gbit/s)')
+    first_copy: Annotated[str, *choice("line", "disk")] = Field(
+        default="line", description="line, or disk when the first copy is carried there"
+    )
 
 
 class RemovableDisk(Part):
