@@ -16,14 +16,21 @@ from typing import NoReturn
 
 INVALID = 3
 COMMANDS = {
+    "new": "begin a practice: a short interview, then its folder with document, secrets and pinned keys",
     "validate": "check practice documents; touches no host",
+    "explain": "show the whole policy in force, and where each value comes from",
+    "schema": "print the JSON Schema of practice documents, for editors",
     "secrets": "make the secrets, certificates and keys that a practice still lacks",
+    "pin": "pin the SSH keys of a practice's hosts, once their fingerprints are confirmed",
     "verify-evidence": "verify a folder of evidence against a pinned key",
 }
 EPILOG = """examples:
+  bin/holdfast new inventories/my-practice                begin a practice; asks what it needs to know
   bin/holdfast validate inventories/harbour-street        check a practice before anything is touched
   bin/holdfast validate inventories                       check all practices in a folder, and against each other
+  bin/holdfast explain inventories/harbour-street         the whole policy, with where each value comes from
   bin/holdfast secrets inventories/harbour-street --vault-password-file FILE
+  bin/holdfast pin inventories/harbour-street --check     do the hosts still show the keys that are pinned?
   bin/holdfast verify-evidence inventories/harbour-street/evidence --signers inventories/harbour-street/evidence_signers
 
 exit codes: 0 all good; 1 evidence is not genuine and whole; 3 invalid input
