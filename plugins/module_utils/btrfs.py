@@ -183,6 +183,10 @@ class Btrfs:
         """Make a subvolume; its parent exists."""
         self._run(["btrfs", "subvolume", "create", path])
 
+    def delete_subvolume(self, path: str) -> None:
+        """Delete a subvolume with all that is in it; it is gone for good when this returns."""
+        self._run(["btrfs", "subvolume", "delete", "--commit-after", path])
+
     def limit(self, path: str, limit_bytes: int | None) -> None:
         """Limit what a subvolume may hold; None lifts the limit."""
         self._run(["btrfs", "qgroup", "limit", "none" if limit_bytes is None else str(limit_bytes), path])

@@ -15,6 +15,7 @@ import ssl
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from ansible_collections.holdfast.practice.plugins.module_utils.host_state import Change, Dir, File, Unit
 
@@ -246,8 +247,9 @@ StartLimitIntervalSec=0
 [Service]
 User={USER}
 Group={USER}
-# half uploads of a killed server; none is being written when this runs
-ExecStartPre=/usr/bin/find -P {folder} -mindepth 2 -type f -name *.rest-server-temp* -delete
+# half uploads of a killed server; none is being written when this runs. Sealed folders are not entered: they are root's
+ExecStartPre=/usr/bin/find -P {folder} -type d ! -executable -prune -o -type f -name *.rest-server-temp* \\
+  -exec /usr/bin/rm -f -- {{}} +
 ExecStart=/usr/bin/restic-rest-server --path {folder} --listen {listen} --append-only --private-repos \\
   --tls --tls-cert {CERTIFICATE} --tls-key {KEY} --htpasswd-file {HTPASSWD}
 # the password file is read again on HUP, without disturbing an upload
@@ -346,7 +348,7 @@ def repaired(changes: Sequence[Change]) -> list[str]:
 def plan_folders(have: Mapping[str, FoundFolder], accounts: Sequence[Account], folder: str) -> list[Change]:
     """Say what must happen for every account to have its folder and limit. Folders of others are left alone. Pure.
 
-    Verbs: subvolume, chmod, limit. ``want`` of a limit is the Account.
+    Verbs: subvolume, chmod, unseal (an orphan whose account is back), limit. ``want`` of a limit is the Account.
     """
     changes: list[Change] = []
     for account in sorted(accounts, key=lambda a: a.name):
@@ -361,16 +363,57 @@ def plan_folders(have: Mapping[str, FoundFolder], accounts: Sequence[Account], f
                 f"no limit can hold for it. Move it away and run again"
             )
         elif (found.mode, found.owner, found.group) != (wanted.mode, wanted.owner, wanted.group):
-            changes.append(Change("chmod", path, "owner or mode", wanted, found))
+            verb, why = ("unseal", "its account is back") if is_sealed(found) else ("chmod", "owner or mode")
+            changes.append(Change(verb, path, why, wanted, found))
         if (found.limit if found else None) != account.quota:
             why = "no limit" if account.quota is None else f"{account.quota} bytes"
             changes.append(Change("limit", path, why, account))
     return changes
 
 
-def orphans(have: Mapping[str, FoundFolder], accounts: Sequence[Account]) -> list[str]:
-    """Name the folders without an account: their data stays until a person decides. Pure."""
-    return sorted(set(have) - {a.name for a in accounts})
+def is_sealed(found: FoundFolder) -> bool:
+    """Say whether only root can enter a folder: how an orphan is kept. Pure."""
+    return (found.mode, found.owner, found.group) == (ACCOUNT_MODE, "root", "root")
+
+
+def plan_seals(have: Mapping[str, FoundFolder], accounts: Sequence[Account], folder: str) -> list[Change]:
+    """Close the folders without an account to everybody but root, the service included; their data is kept. Pure."""
+    named = {a.name for a in accounts}
+    return [
+        Change("seal", f"{folder}/{name}", "no account any more", Dir(f"{folder}/{name}", ACCOUNT_MODE), found)
+        for name, found in sorted(have.items())
+        if name not in named and found.kind in ("dir", "subvolume") and not is_sealed(found)
+    ]
+
+
+def orphans(
+    have: Mapping[str, FoundFolder],
+    accounts: Sequence[Account],
+    folder: str,
+    arrivals: Mapping[str, Mapping[str, float]],
+) -> list[dict[str, Any]]:
+    """Describe the folders without an account: their data stays until a person decides. Pure.
+
+    arrivals: {name: {snapshot id: arrival in seconds since the epoch}}.
+    """
+    found = []
+    for name in sorted(set(have) - {a.name for a in accounts}):
+        times = list(arrivals.get(name, {}).values())
+        found.append(
+            {
+                "name": name,
+                "path": f"{folder}/{name}",
+                "bytes": have[name].used,
+                "snapshots": len(times),
+                "newest": moment_of(max(times)) if times else None,
+            }
+        )
+    return found
+
+
+def moment_of(moment: float) -> str:
+    """Write a moment in UTC, as in 2026-11-21T10:00:03Z."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(moment))
 
 
 def summary(have: Mapping[str, FoundFolder], accounts: Sequence[Account], folder: str) -> dict[str, dict[str, object]]:
@@ -379,3 +422,22 @@ def summary(have: Mapping[str, FoundFolder], accounts: Sequence[Account], folder
         a.name: {"path": f"{folder}/{a.name}", "quota": a.quota, "used": have[a.name].used if a.name in have else 0}
         for a in accounts
     }
+
+
+def account_names(htpasswd: str) -> list[str]:
+    """Name the accounts of a password file. Pure."""
+    return [line.split(":", 1)[0] for line in htpasswd.splitlines() if ":" in line]
+
+
+def deletion_problem(name: str, found: FoundFolder | None, accounts: Sequence[str], path: str) -> str | None:
+    """Say why an orphan's folder may not be deleted, or None. A folder that is gone already is no problem. Pure."""
+    if not _NAME.fullmatch(name):
+        return f'"{name}": expected the name of a host: small letters, digits, dashes and underscores, at most 63'
+    if name in accounts:
+        return (
+            f"{path}: {name} still has an account here, so this is no orphan; retire the host first "
+            f"(bin/holdfast retire, then playbooks/retire_host.yml)"
+        )
+    if found is not None and found.kind != "subvolume":
+        return f"{path}: expected a subvolume of the pool, found something else; look at it and remove it by hand"
+    return None

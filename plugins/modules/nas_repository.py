@@ -10,7 +10,8 @@ author: Holdfast maintainers (@holdfast)
 description:
   - Runs restic's rest-server append-only over TLS, with one account, one folder and one limit for every host.
   - Each account's folder is a btrfs subvolume of the pool, so that a host that fills its own limit stops no other.
-  - An account that is no longer listed cannot log in any more; its data stays and is reported.
+  - An account that is no longer listed cannot log in any more. Its data stays, closed to everybody but root, and is
+    reported; when the account comes back, so does its folder.
   - Owners and modes that drifted are put right and reported.
   - Refuses a certificate that is not valid now, a key that is not its own, and another practice's pool.
   - Debian's own service of the package is kept stopped, as it starts without TLS and lets clients erase.
@@ -88,10 +89,14 @@ accounts:
   type: dict
   sample: {server1: {path: /srv/holdfast/repositories/server1, quota: 214748364800, used: 1048576}}
 orphans:
-  description: Folders whose account is not listed any more. Their data is kept.
+  description:
+    - Folders whose account is not listed any more. Their data is kept.
+    - C(bytes) is null while the pool counts none; C(newest) is when the newest of C(snapshots) arrived, null without any.
   returned: always
   type: list
-  elements: str
+  elements: dict
+  sample: [{name: desk1, path: /srv/holdfast/repositories/desk1, bytes: 1048576, snapshots: 3,
+            newest: "2026-11-21T10:00:03Z"}]
 repaired:
   description: Paths whose owner or mode had drifted and was put right (or would be, in check mode).
   returned: always
@@ -142,6 +147,7 @@ from ansible_collections.holdfast.practice.plugins.module_utils.host_state impor
     look_at,
     plan,
 )
+from ansible_collections.holdfast.practice.plugins.module_utils.nas_arrivals import snapshots_in
 
 SUBVOLUME_INODE = 256  # the root of every btrfs subvolume
 ANSWER_WITHIN_S = 15
@@ -195,6 +201,12 @@ class RepositoryOnHost:
                 )
         return found
 
+    def orphans(self, have: dict[str, repository.FoundFolder]) -> list[dict[str, Any]]:
+        """Describe what is kept of former accounts."""
+        named = {account.name for account in self.accounts}
+        arrivals = {name: snapshots_in(Path(self.folder) / name) for name in have if name not in named}
+        return repository.orphans(have, self.accounts, self.folder, arrivals)
+
     def _carry_out(self, changes: list[Change]) -> None:
         self.changes += changes
         if not self.module.check_mode:
@@ -208,6 +220,8 @@ class RepositoryOnHost:
             if change.verb == "subvolume":
                 self.btrfs.create_subvolume(change.target)
                 self.state.apply([Change("chmod", change.target, "new", change.want)])
+            elif change.verb in ("seal", "unseal"):
+                self.state.apply([Change("chmod", change.target, change.why, change.want)])
             elif change.verb == "limit":
                 self.btrfs.limit(change.target, change.want.quota)
             else:
@@ -246,6 +260,8 @@ class RepositoryOnHost:
             units=repository.units(present=True),
         )
         self._carry_out(repository.without_repeats(plan(self.state.gather(service), service)))
+        # last: whoever is being served under a former account is out by now
+        self._make_folders(repository.plan_seals(have, self.accounts, self.folder))
         days = valid.days_left(time.time())
         if days < WARN_DAYS:
             self.module.warn(f"the certificate expires on {repository.day_of(valid.not_after)}, in {days} days")
@@ -255,7 +271,7 @@ class RepositoryOnHost:
             serving, have = True, self.folders()
         return {
             "accounts": repository.summary(have, self.accounts, self.folder),
-            "orphans": repository.orphans(have, self.accounts),
+            "orphans": self.orphans(have),
             "certificate": {"expires": repository.day_of(valid.not_after), "days_left": days},
             "listen": params["listen"],
             "serving": serving,
@@ -295,7 +311,7 @@ class RepositoryOnHost:
         )
         self._carry_out(plan(self.state.gather(wanted), wanted))
         kept = self.folders() if self.pool_is_mounted() else {}
-        return {"accounts": {}, "orphans": sorted(kept), "serving": False}
+        return {"accounts": {}, "orphans": self.orphans(kept), "serving": False}
 
 
 def main() -> None:

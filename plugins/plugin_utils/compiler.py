@@ -21,6 +21,7 @@ from ansible_collections.holdfast.practice.plugins.plugin_utils.model import (
     Nas,
     Practice,
     RestoreHost,
+    Retired,
     Server,
     Ups,
     Workstation,
@@ -112,6 +113,7 @@ class _Compiler:
         self.certificates = certificates
         self.hosts = practice.hosts
         self.power = practice.power or {}
+        self.gone = practice.retired or {}
         self.managed = {name: host for name, host in self.hosts.items() if not isinstance(host, RestoreHost)}
         self.agents: dict[str, list[str]] = {
             name: host.protect
@@ -150,6 +152,18 @@ class _Compiler:
             "practice_report_dir": f"{self.folder}/reports",
             "practice_results_dir": f"{self.folder}/results",
             "practice_summary": self.summary(),
+            "practice_retired": {name: self.retired(host) for name, host in self.gone.items()},
+        }
+
+    def retired(self, host: Retired) -> dict[str, Any]:
+        """Give what retire_host.yml needs to know of a host that is no part of the inventory any more."""
+        shared = [each for each, known in self.hosts.items() if getattr(known, "address", None) == host.address]
+        return {
+            "date": host.date,
+            "keep_until": host.keep_until,
+            "nas": self.store,
+            "connection": self.connection(host.address, host.ssh_port) if host.address else {},
+            "replaced_by": shared[0] if host.address and shared else None,
         }
 
     def summary(self) -> dict[str, Any]:
@@ -274,6 +288,9 @@ class _Compiler:
             "nas_repository_certificate": self.certificate(name),
             "nas_repository_key": vaulted("vault_tls_keys", name),
             "nas_repository_accounts": accounts,
+            "nas_repository_retired": {
+                gone: {"date": host.date, "keep_until": host.keep_until} for gone, host in self.gone.items()
+            },
         }
 
     def repository(self, agent: str) -> dict[str, Any]:

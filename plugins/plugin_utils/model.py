@@ -483,7 +483,13 @@ class Retired(Part):
     """A host that was taken out; its data is kept."""
 
     date: Date = Field(description='the day it was retired, as "YYYY-MM-DD" in quotes')
-    keep_until: Date | None = Field(default=None, description='a date as "YYYY-MM-DD" in quotes')
+    keep_until: Date | None = Field(
+        default=None, description='the day before which its backups are not deleted, as "YYYY-MM-DD" in quotes'
+    )
+    address: Address | None = Field(
+        default=None, description="an IPv4 or IPv6 address or a host name: where the machine is cleaned"
+    )
+    ssh_port: Port = Field(default=22, description="a port, a whole number from 1 to 65535")
 
 
 Hours = Annotated[dict[Days, Window], NamedParts]

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import datetime
+import subprocess
 
 import pytest
 from ansible_collections.holdfast.practice.plugins.module_utils import nas_repository as repository
@@ -193,13 +194,70 @@ def test_a_folder_that_no_limit_can_hold_is_refused(kind):
         repository.plan_folders({"desk1": FoundFolder(kind)}, [DESK], FOLDER)
 
 
-def test_orphans_and_summary():
+SEALED = FoundFolder("subvolume", owner="root", group="root")
+
+
+def test_summary():
     have = {"gone": GOOD, "server1": FoundFolder("subvolume", limit=1024**3, used=7)}
-    assert repository.orphans(have, [SERVER, DESK]) == ["gone"]
     assert repository.summary(have, [SERVER, DESK], FOLDER) == {
         "server1": {"path": f"{FOLDER}/server1", "quota": 1024**3, "used": 7},
         "desk1": {"path": f"{FOLDER}/desk1", "quota": None, "used": 0},
     }
+
+
+def test_orphans_say_what_is_kept_of_them():
+    have = {"gone": FoundFolder("subvolume", used=7), "empty": GOOD, "server1": GOOD}
+    arrivals = {"gone": {"a" * 64: 1795291812.25, "b" * 64: 1795291900.0}, "empty": {}}
+    empty, gone = repository.orphans(have, [SERVER, DESK], FOLDER, arrivals)
+    assert gone == {
+        "name": "gone",
+        "path": f"{FOLDER}/gone",
+        "bytes": 7,
+        "snapshots": 2,
+        "newest": "2026-11-21T20:11:40Z",
+    }
+    assert (empty["bytes"], empty["snapshots"], empty["newest"]) == (None, 0, None)
+
+
+@pytest.mark.parametrize(
+    ("have", "sealed"),
+    [
+        ({"desk1": GOOD}, []),  # it has its account
+        ({"gone": GOOD}, ["gone"]),
+        ({"gone": FoundFolder("dir", owner="root", group="root", mode=0o755)}, ["gone"]),
+        ({"gone": SEALED}, []),
+        ({"note": FoundFolder("other")}, []),  # somebody's file is not ours
+        ({"b": GOOD, "a": GOOD}, ["a", "b"]),
+    ],
+)
+def test_only_root_enters_what_has_no_account(have, sealed):
+    changes = repository.plan_seals(have, [DESK], FOLDER)
+    assert verbs(changes) == [("seal", name) for name in sealed]
+    assert all((c.want.mode, c.want.owner, c.want.group) == (0o700, "root", "root") for c in changes)
+
+
+def test_an_account_that_comes_back_finds_its_folder_open_and_that_is_no_repair():
+    changes = repository.plan_folders({"desk1": SEALED}, [DESK], FOLDER)
+    assert verbs(changes) == [("unseal", "desk1")]
+    assert (changes[0].want.owner, changes[0].want.mode) == (repository.USER, 0o700)
+    assert repository.repaired(changes) == []
+
+
+def test_the_service_starts_beside_folders_that_it_cannot_enter(tmp_path):
+    text = repository.render_unit(str(tmp_path), "a:1").replace("\\\n", " ")
+    start = next(line for line in text.splitlines() if line.startswith("ExecStartPre="))
+    command = start.removeprefix("ExecStartPre=").split()
+    here = tmp_path / "repositories"
+    for name in ("server1", "gone"):
+        (here / name / "data").mkdir(parents=True)
+        for file in ("whole", "half.rest-server-temp1"):
+            (here / name / "data" / file).write_text("x")
+    (here / "gone").chmod(0)  # root enters it all the same; the sealed case as such is tried on a machine
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    (here / "gone").chmod(0o700)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert [p.name for p in sorted((here / "server1/data").iterdir())] == ["whole"]
+    assert (here / "gone/data/whole").exists()
 
 
 @pytest.mark.parametrize(
