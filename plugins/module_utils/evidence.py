@@ -31,7 +31,7 @@ NAMESPACE = "holdfast-evidence"
 LEDGER = "ledger.jsonl"
 GENESIS = "0" * 64
 SCHEMA = 1
-KINDS = ("proof", "drill", "backup")
+KINDS = ("proof", "drill", "backup", "retirement", "deletion", "kit_check")
 _ARMOUR = ("-----BEGIN SSH SIGNATURE-----", "-----END SSH SIGNATURE-----")
 _SSHSIG = b"SSHSIG\x00\x00\x00\x01"
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
@@ -249,6 +249,16 @@ def last_known(entries: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
             if ids and at >= known.get(name, ("", []))[0]:
                 known[name] = (at, ids)
     return {name: ids for name, (_at, ids) in known.items()}
+
+
+def last_about(entries: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Give the newest record of what became of each host that left: {"retirement/desk1": {"seq", "at", "body"}}."""
+    found = {}
+    for record in (entry["record"] for entry in entries):
+        if record["kind"] in ("retirement", "deletion"):
+            about = {"seq": record["seq"], "at": record["at"], "body": record["body"]}
+            found[f"{record['kind']}/{record['body'].get('host')}"] = about
+    return found
 
 
 def _signature_blob(text: str) -> bytes | None:

@@ -34,7 +34,7 @@ options:
   kind:
     description: What the record is about. Needed to append.
     type: str
-    choices: [proof, drill, backup]
+    choices: [proof, drill, backup, retirement, deletion, kit_check]
   body:
     description: What is recorded. Counts, hashes, times and verdicts; no patient data, no file names. Needed to append.
     type: dict
@@ -103,6 +103,11 @@ known:
   returned: O(state=read)
   type: dict
   sample: {"server1/documents": ["0f3c..."]}
+about:
+  description: The newest records of what became of hosts that left, by C(retirement/host) and C(deletion/host).
+  returned: O(state=read)
+  type: dict
+  sample: {"retirement/desk1": {"seq": 7, "at": "2026-11-22T00:31:00Z", "body": {"host": "desk1"}}}
 """
 
 import time
@@ -117,6 +122,7 @@ from ansible_collections.holdfast.practice.plugins.module_utils.evidence import 
     Ledger,
     SigningKey,
     canonical,
+    last_about,
     last_known,
     new_record,
     parse_signers,
@@ -132,6 +138,7 @@ def read(ledger: Ledger) -> dict[str, Any]:
         "seq": last["record"]["seq"] if last else 0,
         "hash": last["hash"] if last else "",
         "known": last_known(entries),
+        "about": last_about(entries),
     }
 
 

@@ -22,6 +22,8 @@ COMMANDS = {
     "schema": "print the JSON Schema of practice documents, for editors",
     "secrets": "make the secrets, certificates and keys that a practice still lacks",
     "pin": "pin the SSH keys of a practice's hosts, once their fingerprints are confirmed",
+    "retire": "take a host out of use: its lines in the document, its logins in the vault",
+    "forget": "forget a retired host whose backups were deleted",
     "verify-evidence": "verify a folder of evidence against a pinned key",
 }
 EPILOG = """examples:

@@ -261,7 +261,7 @@ def apply(folder: Path, practice: Practice, password_file: Path | None, create_p
 
     Raises SecretsError, or OSError when a file cannot be read or written.
     """
-    with _locked(folder):
+    with locked(folder):
         made = []
         file = password_file or folder / PASSWORD_FILE
         if not file.exists():
@@ -280,7 +280,7 @@ def apply(folder: Path, practice: Practice, password_file: Path | None, create_p
             text = yaml.dump(result.vault, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
             encrypted = VaultLib().encrypt(text, secret=secret, vault_id=practice.practice.id)
             # The vault first: a certificate or pinned key without its secret would be worthless
-            write(vault_path, encrypted, 0o600)
+            save_vault(folder, practice.practice.id, secret, result.vault)
         elif vault_path.stat().st_mode & 0o077:
             vault_path.chmod(0o600)
             made.append(f"mode of {VAULT_FILE}")
@@ -292,9 +292,24 @@ def apply(folder: Path, practice: Practice, password_file: Path | None, create_p
         return made + result.made
 
 
+def open_vault(folder: Path, practice_id: str, password_file: Path | None) -> tuple[VaultSecret, dict[str, Any]]:
+    """Decrypt a practice's vault; the first part is what save_vault() needs. Raises SecretsError, or OSError."""
+    file = password_file or folder / PASSWORD_FILE
+    if not file.exists():
+        raise SecretsError(f"{file}: there is no vault password; give --vault-password-file FILE")
+    secret = _vault_secret(file, practice_id)
+    return secret, _read_vault(folder / VAULT_FILE, secret, practice_id)
+
+
+def save_vault(folder: Path, practice_id: str, secret: VaultSecret, vault: Mapping[str, Any]) -> None:
+    """Encrypt and write a practice's vault. Whoever changes what was there holds locked() from reading to writing."""
+    text = yaml.dump(dict(vault), Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+    write(folder / VAULT_FILE, VaultLib().encrypt(text, secret=secret, vault_id=practice_id), 0o600)
+
+
 @contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Let only one process make secrets in a folder: two at once would each keep its own."""
+def locked(folder: Path) -> Iterator[None]:
+    """Let only one process write in a folder: two that make secrets at once would each keep its own."""
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX)

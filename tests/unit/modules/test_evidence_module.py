@@ -73,3 +73,14 @@ def test_a_folder_that_cannot_be_made_is_a_plain_message(capsys, tmp_path, key):
     result = run(capsys, tmp_path, **proof(key, tmp_path))
     assert result["failed"]
     assert "not written" in result["msg"]
+
+
+def test_it_knows_what_became_of_hosts_that_left(capsys, tmp_path, key):
+    common = {"key": key, "signers": str(tmp_path / "signers")}
+    for kind, host, machine in [("retirement", "desk1", "no"), ("retirement", "desk1", "yes"), ("deletion", "old", "")]:
+        run(capsys, tmp_path, kind=kind, body={"host": host, "machine": machine}, **common)
+    about = run(capsys, tmp_path, state="read")["about"]
+    assert {name: (found["seq"], found["body"]["machine"]) for name, found in about.items()} == {
+        "retirement/desk1": (2, "yes"),
+        "deletion/old": (3, ""),
+    }
