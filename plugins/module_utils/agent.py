@@ -30,9 +30,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
-from . import agent_files, backup_nas, postgresql_oracle, restic
+from . import agent_files, backup_nas, restic
 from .agent_job import NAME, Job, JobError, parse, stored_dump, stored_oracle
-from .agent_postgresql import DatabaseError, View, dump_command
+from .database_engine import Database, DatabaseError, Tools, View
+from .database_oracle import OracleError, read_database
+from .engines import ENGINES
 
 VERSION = "0.1.0"
 SCHEMA = 1
@@ -287,46 +289,50 @@ class Backup:
         return summary
 
     def _back_up_database(self, oracle: dict[str, Any]) -> None:
-        """Oracle and dump from one view. restic stores no snapshot when pg_dump ends with anything but 0."""
+        """Dump, and what the oracle says of the database, from one view of it."""
         database = self.job.database
         assert database is not None
         began = time.monotonic()
         oracle["taken"] = utc(time.time())
-        view = View(database.name, self.children.run, self.children.start, self.restic.env)
+        view = ENGINES[database.engine].open(database, Tools(self.children.run, self.children.start))
         try:
-            section = postgresql_oracle.read_database(
-                view.query,
-                database.name,
-                database.probes,
-                database.images,
-                on_error=self._query_failed,
+            summary = self._store_dump(database, view)
+            took = time.monotonic() - began
+            say(f"{self.job.name}: dump of {human(summary.bytes)} stored as {summary.snapshot[:8]} in {took:.0f} s")
+            section = read_database(
+                view.questions, database.label, database.probes, database.images, on_error=self._query_failed
             )
-            oracle["identity"]["database_system_id"] = postgresql_oracle.read_system_identifier(view.query)
-            self.outcome.tools["engine"] = f"{database.engine} {section['version']}"
-            section["dump_path"] = stored_dump(self.job.name)
-            rows = sum(section["tables"].values())
-            say(f"{self.job.name}: database {database.name}: {len(section['tables'])} tables, {rows} rows")
-            command = dump_command(database.name, view.snapshot)
-            try:
-                summary = self._restic_backup(
-                    "database",
-                    ["--stdin-from-command", "--stdin-filename", section["dump_path"], "--", *command],
-                )
-            except restic.ResticError as error:
-                if "command failed" not in error.message:
-                    raise
-                raise RunError(
-                    "dump_failed", f"pg_dump of {database.name} failed, nothing was kept: {error.message}"
-                ) from error
+            oracle["identity"]["database_system_id"] = view.system_id()
+            for finding in view.meanwhile():
+                self.outcome.add(finding.code, finding.message)
+        except OracleError as error:
+            raise RunError("query_failed", f"database {database.label}: {error}") from error
         finally:
             view.close()
+        section["dump_path"] = stored_dump(self.job.name)
+        self.outcome.tools["engine"] = f"{database.engine} {section['version']}"
+        rows = sum(section["tables"].values())
+        say(f"{self.job.name}: database {database.label}: {len(section['tables'])} tables, {rows} rows")
         if not section["tables"]:
-            self.outcome.add("database_empty", f"database {database.name} has no table: is it the right one?")
+            self.outcome.add("database_empty", f"database {database.label} has no table: is it the right one?")
         oracle["database"] = section
         self.outcome.files += 1
         self.outcome.bytes += summary.bytes
-        took = time.monotonic() - began
-        say(f"{self.job.name}: dump of {human(summary.bytes)} stored as {summary.snapshot[:8]} in {took:.0f} s")
+
+    def _store_dump(self, database: Database, view: View) -> restic.Summary:
+        """restic stores no snapshot when the dump's command ends with anything but 0."""
+        command = view.dump_command()
+        try:
+            return self._restic_backup(
+                "database",
+                ["--stdin-from-command", "--stdin-filename", stored_dump(self.job.name), "--", *command],
+            )
+        except restic.ResticError as error:
+            if "command failed" not in error.message:
+                raise
+            raise RunError(
+                "dump_failed", f"the dump of {database.label} failed, nothing was kept: {error.message}"
+            ) from error
 
     def _query_failed(self, what: str, error: Exception) -> None:
         code = "images_query_failed" if what == "images" else "probe_failed"

@@ -5,12 +5,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
+from .database_engine import Database
+from .engines import ENGINES
+
 SCHEMA = 1
-ENGINES = ("postgresql",)
 NAME = re.compile(r"[a-z0-9](?:[a-z0-9_-]{0,62})")
 _KEYS = {
     "schema", "practice", "host", "repository", "name", "item", "class", "calendar", "spread_s", "time_limit_s",
@@ -20,16 +22,6 @@ _KEYS = {
 
 class JobError(Exception):
     """The job cannot be run; the text lists every fault."""
-
-
-@dataclass(frozen=True)
-class Database:
-    """A database to dump. images: {"query", "root"} or None; probes: {name: SELECT of one value}."""
-
-    engine: str
-    name: str
-    images: Mapping[str, str] | None = None
-    probes: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -77,7 +69,11 @@ def parse(text: str) -> Job:
         host=found["host"],
         url=found["repository"]["url"],
         database=Database(
-            database["engine"], database["name"], database.get("images") or None, dict(database.get("probes") or {})
+            database["engine"],
+            database.get("name"),
+            database.get("path"),
+            database.get("images") or None,
+            dict(database.get("probes") or {}),
         )
         if database
         else None,
@@ -144,11 +140,17 @@ def _database_faults(database: Any) -> list[str]:
     if not isinstance(database, dict):
         return ["database: expected an object"]
     faults = []
-    if database.get("engine") not in ENGINES:
+    engine = ENGINES.get(str(database.get("engine")))
+    name, path = database.get("name"), database.get("path")
+    if engine is None:
         faults.append(f"database.engine {database.get('engine')!r}: this agent knows {', '.join(ENGINES)}")
-    name = database.get("name")
-    if not isinstance(name, str) or not re.fullmatch(r"[^/\0\n]{1,63}", name) or name in (".", ".."):
-        faults.append(f"database.name {name!r}: expected the name of a database")
+    elif engine.is_file:
+        faults += _path_faults("database.path", [path or ""])
+        faults += [f"database.name {name!r}: {engine.title} has a path and no name"] if name else []
+    else:
+        if not isinstance(name, str) or not re.fullmatch(r"[^/\0\n]{1,63}", name) or name in (".", ".."):
+            faults.append(f"database.name {name!r}: expected the name of a database")
+        faults += [f"database.path {path!r}: {engine.title} has a name and no path"] if path else []
     images = database.get("images")
     if images:
         if not isinstance(images, dict) or not isinstance(images.get("query"), str):

@@ -195,6 +195,11 @@ def jobs_found(job_files: Iterable[str], unit_files: Iterable[str]) -> list[str]
     return sorted(found)
 
 
+def stale(program: Iterable[str], found: Iterable[str]) -> list[File]:
+    """Files of an earlier version of the agent. found: names in its folder."""
+    return [File(f"{LIB}/{PACKAGE}/{name}", None) for name in sorted(set(found) - set(program)) if name.endswith(".py")]
+
+
 def _drop_in(name: str) -> str:
     return f"{UNITS}/holdfast-backup@{name}.service.d"
 

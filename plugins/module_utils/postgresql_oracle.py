@@ -14,14 +14,12 @@ It raises its own error when SQL fails.
 
 from __future__ import annotations
 
-import datetime
-import hashlib
-import json
-from collections.abc import Mapping
-from typing import Any, Callable, NamedTuple
+from collections.abc import Sequence
+from typing import Any
+
+from .database_oracle import Query, Questions, bare, decode
 
 ENGINE = "postgresql"
-Query = Callable[[str], str]
 
 # What would otherwise follow the server's or the role's own settings, and so differ between two equal databases.
 # row_security off: a filtered answer must be an error and not a smaller number.
@@ -124,18 +122,7 @@ select coalesce(json_agg(json_build_array(s.object, s.line)), '[]') from (
 COUNT_CHUNK = 100
 
 
-class Difference(NamedTuple):
-    """One thing in which the restored database is not the one that was backed up. Holds no value of any row."""
-
-    code: str
-    message: str
-
-
-class OracleError(Exception):
-    """A query was answered with something that is not what it asked for."""
-
-
-def count_sql(tables: list[str]) -> str:
+def count_sql(tables: Sequence[str]) -> str:
     """SQL that counts the rows of quoted table names, as one JSON object. ONLY: heirs have their own entry."""
     parts = [f"select {_literal(name)}, (select count(*) from only {name})" for name in tables]
     return "select json_object_agg(t.name, t.n) from (\n  " + "\n  union all ".join(parts) + "\n) t (name, n);"
@@ -143,233 +130,83 @@ def count_sql(tables: list[str]) -> str:
 
 def probe_sql(probe: str) -> str:
     """SQL that gives a probe's single value as JSON text (or null). The line break ends a comment in the probe."""
-    return f"select coalesce(to_json(({_bare(probe)}\n)::text), 'null');"
+    return f"select coalesce(to_json(({bare(probe)}\n)::text), 'null');"
 
 
 def images_sql(images_query: str) -> str:
     """SQL that gives the first column of a query as a JSON list of text; rows with null are left out."""
-    query = f"({_bare(images_query)}\n) i (path)"
+    query = f"({bare(images_query)}\n) i (path)"
     return f"select coalesce(json_agg(i.path::text), '[]') from {query} where i.path is not null;"
 
 
-def read_system_identifier(query: Query) -> str:
-    """The cluster's own number: the same for the life of a data directory and its physical copies."""
-    return str(_ask(query, CATALOGUE_PATH_SQL + SYSTEM_IDENTIFIER_SQL))
-
-
-def read_database(
-    query: Query,
-    name: str,
-    probes: Mapping[str, str] | None = None,
-    images: Mapping[str, str] | None = None,
-    search_path: str | None = None,
-    on_error: Callable[[str, Exception], None] | None = None,
-) -> dict[str, Any]:
-    """Describe a database: the oracle's ``database`` section without ``dump_path``.
-
-    name: the database's name (for the record; ``query`` is connected already).
-    probes: {probe name: SELECT of one value}. images: {"query": SELECT of one column, "root": folder} or None.
-    search_path: as the oracle recorded it, for the probes and the image query; None takes the session's own, which is
-        what the agent does. (A restored database may have lost an ``ALTER DATABASE ... SET search_path``.)
-    on_error: called with ("probe NAME" or "images", error) when such a query fails, which is then left out;
-        without it the error is raised.
-
-    Returns {"engine", "name", "version", "search_path", "tables": {"schema.table": rows}, "large_objects": n,
-    "probes": {name: text or None}, "questions": {"probes": {name: SELECT}, "images": {"query", "root"} or None},
-    "schema_fingerprint": 64 hex, "schema_objects": {"schema.object": 16 hex}, "images": {"count", "root", "names"} or
-    None}. ``questions`` are those that were answered, to be asked again of a restored copy. Raises what ``query``
-    raises, and OracleError.
+class PostgresqlQuestions(Questions):
+    """How to ask PostgreSQL. search_path: as the oracle recorded it, for probes and the image query; None takes the
+    session's own, which is what the agent does. (A restored database may have lost an ``ALTER DATABASE ... SET``.)
     """
-    if search_path is None:
-        search_path = str(_ask(query, SEARCH_PATH_SQL))
-    catalogue = CATALOGUE_PATH_SQL
-    own_path = f"set search_path = {search_path};\n" if search_path.strip() else "set search_path = '';\n"
-    tables = [str(table) for table in _ask(query, catalogue + TABLES_SQL)]
-    counts: dict[str, int] = {}
-    for start in range(0, len(tables), COUNT_CHUNK):
-        counts.update(_ask(query, catalogue + count_sql(tables[start : start + COUNT_CHUNK])))
-    lines = _ask(query, catalogue + SCHEMA_SQL)
-    large_objects = int(_ask(query, catalogue + LARGE_OBJECTS_SQL))
-    version = str(_ask(query, VERSION_SQL)).split()[0]
 
-    found_probes: dict[str, str | None] = {}
-    for probe, sql in sorted((probes or {}).items()):
-        try:
-            found_probes[probe] = _ask(query, own_path + probe_sql(sql))
-        except Exception as error:
-            if on_error is None:
-                raise
-            on_error(f"probe {probe}", error)
-    found_images = None
-    if images:
-        try:
-            names = [str(path) for path in _ask(query, own_path + images_sql(images["query"]))]
-            found_images = {"count": len(names), "root": images["root"], "names": names}
-        except Exception as error:
-            if on_error is None:
-                raise
-            on_error("images", error)
-    questions = {
-        "probes": {probe: sql for probe, sql in sorted((probes or {}).items()) if probe in found_probes},
-        "images": {"query": images["query"], "root": images["root"]} if images and found_images else None,
-    }
-    return {
-        "engine": ENGINE,
-        "name": name,
-        "version": version,
-        "search_path": search_path,
-        "tables": {table: int(counts[table]) for table in tables},
-        "large_objects": large_objects,
-        "probes": found_probes,
-        "questions": questions,
-        "schema_fingerprint": fingerprint(lines),
-        "schema_objects": fingerprint_objects(lines),
-        "images": found_images,
-    }
+    engine = ENGINE
 
+    def __init__(self, query: Query, search_path: str | None = None) -> None:
+        self._query = query
+        self._search_path = search_path
 
-def fingerprint(lines: list[list[str]]) -> str:
-    """blake2b (32 bytes, hex) of the sorted [object, line] pairs."""
-    return _digest(lines, 32)
+    def _ask(self, sql: str) -> Any:
+        return decode(self._query(SESSION_SQL + sql))
 
+    def _catalogue(self, sql: str) -> Any:
+        return self._ask(CATALOGUE_PATH_SQL + sql)
 
-def fingerprint_objects(lines: list[list[str]]) -> dict[str, str]:
-    """A short digest for each object, so that a difference can be named without keeping the schema itself."""
-    grouped: dict[str, list[list[str]]] = {}
-    for line in lines:
-        grouped.setdefault(line[0], []).append(line)
-    return {name: _digest(grouped[name], 8) for name in sorted(grouped)}
+    @property
+    def search_path(self) -> str:
+        """As given, or the session's own."""
+        if self._search_path is None:
+            self._search_path = str(self._ask(SEARCH_PATH_SQL))
+        return self._search_path
 
+    def _own(self, sql: str) -> Any:
+        path = self.search_path if self.search_path.strip() else "''"
+        return self._ask(f"set search_path = {path};\n" + sql)
 
-def compare(oracle_database: Mapping[str, Any], restored_database: Mapping[str, Any]) -> list[Difference]:
-    """Say in what a restored database differs from the oracle's ``database`` section. Empty means: the same.
+    def version(self) -> str:
+        """Like 17.4."""
+        return str(self._ask(VERSION_SQL)).split()[0]
 
-    Both are what read_database returned (the oracle's may have more keys). Codes: nothing_to_compare, engine_differs,
-    version_older, table_missing, table_extra, rows_differ, large_objects_differ, schema_differs, probe_missing,
-    probe_differs, images_missing, images_differ. Messages hold names of tables and probes, and counts; never a value.
-    """
-    found: list[Difference] = []
-    want_tables, have_tables = oracle_database["tables"], restored_database["tables"]
-    if not want_tables:
-        found.append(Difference("nothing_to_compare", "The oracle lists no table: there is nothing to compare."))
-    if oracle_database["engine"] != restored_database["engine"]:
-        engines = f"{oracle_database['engine']} was backed up, {restored_database['engine']} was restored"
-        found.append(Difference("engine_differs", f"{engines}."))
-    if _major(restored_database["version"]) < _major(oracle_database["version"]):
-        found.append(
-            Difference(
-                "version_older",
-                f"The restored engine is version {restored_database['version']}, older than the "
-                f"{oracle_database['version']} that was backed up.",
-            )
-        )
-    for table in sorted(set(want_tables) - set(have_tables)):
-        found.append(
-            Difference(
-                "table_missing", f"Live has table {table} ({want_tables[table]} rows), the restored copy has not."
-            )
-        )
-    for table in sorted(set(have_tables) - set(want_tables)):
-        found.append(Difference("table_extra", f"The restored copy has table {table}, live had not at backup time."))
-    for table in sorted(set(want_tables) & set(have_tables)):
-        if want_tables[table] != have_tables[table]:
-            found.append(
-                Difference(
-                    "rows_differ",
-                    f"Table {table}: {want_tables[table]} rows at backup time, {have_tables[table]} restored "
-                    f"({have_tables[table] - want_tables[table]:+d}); none may differ.",
-                )
-            )
-    found += _compare_large_objects(oracle_database, restored_database)
-    found += _compare_schema(oracle_database, restored_database)
-    found += _compare_probes(oracle_database["probes"], restored_database["probes"])
-    found += _compare_images(oracle_database.get("images"), restored_database.get("images"))
-    return found
+    def settings(self) -> dict[str, Any]:
+        """The search path."""
+        return {"search_path": self.search_path}
 
+    def tables(self) -> list[str]:
+        """Ordinary tables and leaf partitions, as schema.table."""
+        return [str(table) for table in self._catalogue(TABLES_SQL)]
 
-def _compare_large_objects(want: Mapping[str, Any], have: Mapping[str, Any]) -> list[Difference]:
-    if "large_objects" not in want or want["large_objects"] == have.get("large_objects"):
-        return []
-    counts = f"{want['large_objects']} large objects at backup time, {have.get('large_objects')} restored"
-    return [Difference("large_objects_differ", f"{counts}.")]
+    def counts(self, tables: Sequence[str]) -> dict[str, int]:
+        """Many in one query: a statement each would take longer than small tables do."""
+        found: dict[str, int] = {}
+        for start in range(0, len(tables), COUNT_CHUNK):
+            found.update(self._catalogue(count_sql(tables[start : start + COUNT_CHUNK])))
+        return found
 
+    def schema(self) -> list[list[str]]:
+        """See SCHEMA_SQL."""
+        lines: list[list[str]] = self._catalogue(SCHEMA_SQL)
+        return lines
 
-def _compare_schema(want: Mapping[str, Any], have: Mapping[str, Any]) -> list[Difference]:
-    if want["schema_fingerprint"] == have["schema_fingerprint"]:
-        return []
-    want_objects, have_objects = want.get("schema_objects") or {}, have.get("schema_objects") or {}
-    names = sorted(
-        name for name in set(want_objects) | set(have_objects) if want_objects.get(name) != have_objects.get(name)
-    )
-    listed = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
-    return [
-        Difference("schema_differs", f"The schema differs from that at backup time in: {listed or 'unknown objects'}.")
-    ]
+    def probe(self, sql: str) -> str | None:
+        """With the search path."""
+        value: str | None = self._own(probe_sql(sql))
+        return value
 
+    def images(self, sql: str) -> list[str]:
+        """With the search path."""
+        return [str(path) for path in self._own(images_sql(sql))]
 
-def _compare_probes(want: Mapping[str, str | None], have: Mapping[str, str | None]) -> list[Difference]:
-    found = []
-    for probe in sorted(want):
-        if probe not in have:
-            found.append(Difference("probe_missing", f"Probe {probe} gave no answer in the restored copy."))
-        elif want[probe] != have[probe]:
-            late = _seconds_between(have[probe], want[probe])
-            how = f" by {abs(late):.0f} s (the restored one is {'older' if late > 0 else 'newer'})" if late else ""
-            found.append(Difference("probe_differs", f"Probe {probe} gives another value than at backup time{how}."))
-    return found
+    def more(self) -> dict[str, int]:
+        """Large objects."""
+        return {"large objects": int(self._catalogue(LARGE_OBJECTS_SQL))}
 
-
-def _compare_images(want: Mapping[str, Any] | None, have: Mapping[str, Any] | None) -> list[Difference]:
-    if want is None:
-        return []
-    if have is None:
-        return [Difference("images_missing", f"The restored copy lists no images; {want['count']} were listed.")]
-    lost, extra = set(want["names"]) - set(have["names"]), set(have["names"]) - set(want["names"])
-    if not lost and not extra and want["count"] == have["count"]:
-        return []
-    counts = f"{want['count']} images listed at backup time, {have['count']} restored"
-    return [Difference("images_differ", f"{counts}: {len(lost)} are missing and {len(extra)} are new in the list.")]
-
-
-def _seconds_between(earlier: str | None, later: str | None) -> float | None:
-    """Seconds from one ISO time stamp to another; None when they are not two of a kind."""
-    try:
-        first, last = _timestamp(str(earlier)), _timestamp(str(later))
-        return (last - first).total_seconds()
-    except (ValueError, TypeError):
-        return None
-
-
-def _timestamp(text: str) -> datetime.datetime:
-    """PostgreSQL writes +00 and any number of fraction digits, Python 3.9 reads +00:00 and three or six."""
-    zone = "+00:00" if text.endswith("+00") else ""
-    text = text[: -len("+00")] if zone else text
-    whole, dot, fraction = text.partition(".")
-    return datetime.datetime.fromisoformat(whole + (dot + fraction.ljust(6, "0") if dot else "") + zone)
-
-
-def _ask(query: Query, sql: str) -> Any:
-    answer = query(SESSION_SQL + sql)
-    try:
-        return json.loads(answer)
-    except ValueError as error:
-        raise OracleError(
-            f"expected one JSON value from the database, got {len(answer)} characters of other text"
-        ) from error
-
-
-def _digest(lines: list[list[str]], size: int) -> str:
-    text = json.dumps(sorted([str(part) for part in line] for line in lines), ensure_ascii=True, separators=(",", ":"))
-    return hashlib.blake2b(text.encode("ascii"), digest_size=size).hexdigest()
-
-
-def _major(version: str) -> int:
-    digits = version.split(".")[0]
-    return int(digits) if digits.isdigit() else 0
-
-
-def _bare(sql: str) -> str:
-    return sql.strip().rstrip(";").rstrip()
+    def system_id(self) -> str:
+        """The cluster's own number: the same for the life of a data directory and its physical copies."""
+        return str(self._catalogue(SYSTEM_IDENTIFIER_SQL))
 
 
 def _literal(text: str) -> str:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Do a restore verification on the carrier of a restore machine: restic, files and PostgreSQL, each behind one door.
+"""Do a restore verification on the carrier of a restore machine: restic, files and databases, each behind one door.
 
 Layout, with FOLDER being the machine's folder and FOLDER/root its disk (see nspawn.py):
 
@@ -17,7 +17,6 @@ import contextlib
 import json
 import os
 import pwd
-import re
 import signal
 import stat
 import subprocess
@@ -28,8 +27,15 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Callable
 
-from ansible_collections.holdfast.practice.plugins.module_utils import agent_files, postgresql_oracle
+from ansible_collections.holdfast.practice.plugins.module_utils import agent_files
 from ansible_collections.holdfast.practice.plugins.module_utils.agent_job import stored_oracle
+from ansible_collections.holdfast.practice.plugins.module_utils.database_engine import DatabaseError, Engine, Finding
+from ansible_collections.holdfast.practice.plugins.module_utils.database_oracle import (
+    OracleError,
+    compare,
+    read_database,
+)
+from ansible_collections.holdfast.practice.plugins.module_utils.engines import ENGINES
 from ansible_collections.holdfast.practice.plugins.module_utils.verify import (
     INCONCLUSIVE,
     PASS,
@@ -57,8 +63,6 @@ from ansible_collections.holdfast.practice.plugins.module_utils.verify_restic im
 PLACE = "/srv/holdfast-restore"
 # A first answer takes a second; restic by itself tries for a quarter of an hour to reach a NAS that is off.
 PROBE_S = 30
-# What PostgreSQL makes of a dump (uncompressed): heap, indexes and write-ahead log beside the dump itself.
-LOADED_PER_DUMP = 3
 SPACE_TO_SPARE = 256 << 20
 ENGINE_START_S = 90
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -265,7 +269,7 @@ class Fetch:
 
     def _restore(self, oracle: Mapping[str, Any]) -> None:
         parts = {part: oracle["snapshots"].get(part) for part in ("files", "database") if oracle["snapshots"].get(part)}
-        self._check_space(parts)
+        self._check_space(parts, _loaded_per_dump(oracle))
         began = time.monotonic()
         for part, snapshot in parts.items():
             target = f"{PLACE}/{self._wanted.item}/{part}"
@@ -278,11 +282,11 @@ class Fetch:
                 self._levels[part] = level(0, reasons)
         self._figures["phases"]["restore_s"] = time.monotonic() - began
 
-    def _check_space(self, parts: Mapping[str, str]) -> None:
+    def _check_space(self, parts: Mapping[str, str], loaded_per_dump: float) -> None:
         need = SPACE_TO_SPARE
         for part, snapshot in parts.items():
             stats = self._restic.ask_json("measuring the restore", "stats", "--mode", "restore-size", snapshot)
-            need += int(stats["total_size"]) * (1 if part == "files" else 1 + LOADED_PER_DUMP)
+            need += int(int(stats["total_size"]) * (1 if part == "files" else 1 + loaded_per_dump))
         facts = os.statvfs(self._root)
         free = facts.f_bavail * facts.f_frsize
         if free < need:
@@ -322,10 +326,10 @@ class Fetch:
         with os.fdopen(handle, "w", encoding="ascii") as stream:
             json.dump({"oracle": oracle, "bad": bad}, stream)
         if oracle["database"] and "database" not in self._levels:
-            self._hand_dump_over(oracle["database"]["dump_path"])
+            self._hand_dump_over(oracle["database"]["dump_path"], _engine(oracle["database"]).dump_owner)
 
-    def _hand_dump_over(self, dump_path: str) -> None:
-        """Let the machine's postgres user read the dump. Nothing a snapshot holds is followed out of its folder."""
+    def _hand_dump_over(self, dump_path: str, user: str) -> None:
+        """Let the engine's user in the machine read the dump. Nothing a snapshot holds is followed out of its folder."""
         base = f"{PLACE}/{self._wanted.item}"
         steps = [step for step in dump_path.split("/") if step] or [".."]
         here = f"{self._root}{base}/database"
@@ -341,7 +345,7 @@ class Fetch:
         if os.lstat(here).st_size == 0:
             raise NothingMoreError(Reason("dump_empty", "the dump is empty (0 bytes)"))
         self._figures["dump_bytes"] = os.lstat(here).st_size
-        owner = next((line for line in _passwd(self._root) if line.pw_name == "postgres"), None)
+        owner = next((line for line in _passwd(self._root) if line.pw_name == user), None)
         os.rename(here, f"{self._root}{base}.dump")  # noqa: PTH104
         if owner is not None:
             os.chown(f"{self._root}{base}.dump", owner.pw_uid, owner.pw_gid)
@@ -369,6 +373,20 @@ def _check_shape(oracle: Mapping[str, Any]) -> None:
         if questions["images"] is not None:
             (questions["images"]["query"], questions["images"]["root"])
         str(database["dump_path"])
+
+
+def _engine(section: Mapping[str, Any]) -> Engine:
+    """Engine of an oracle's database."""
+    engine = ENGINES.get(str(section.get("engine")))
+    if engine is None:
+        known = ", ".join(each.title for each in ENGINES.values())
+        message = f"the backup is of a database engine that this version cannot restore (it knows {known})"
+        raise NothingMoreError(Reason("engine_unknown", message, INCONCLUSIVE))
+    return engine
+
+
+def _loaded_per_dump(oracle: Mapping[str, Any]) -> float:
+    return _engine(oracle["database"]).loaded_per_dump if oracle["database"] else 0
 
 
 def _passwd(root: str) -> list[pwd.struct_passwd]:
@@ -401,46 +419,24 @@ def _raise(error: OSError) -> None:
 # --- judge -----------------------------------------------------------------------------------------------------------
 
 
-class QueryError(Exception):
-    """psql refused; the text is PostgreSQL's code, never a value."""
-
-
-class MachinePostgres:
-    """PostgreSQL in the started machine, asked as its postgres user from outside."""
+class Machine:
+    """The started machine, driven from outside."""
 
     def __init__(self, leader: int, timeout: float, runner: Runner = run) -> None:
-        self._argv = ["nsenter", "--target", str(leader), "--all", "--", "runuser", "-u", "postgres", "--"]
+        self._enter = ["nsenter", "--target", str(leader), "--all", "--"]
         self._timeout = timeout
         self._run = runner
 
-    def call(self, *argv: str, stdin: bytes = b"", timeout: float | None = None) -> Done:
-        """Run a program in the machine as postgres."""
+    def call(self, *argv: str, user: str = "root", stdin: bytes = b"", timeout: float | None = None) -> Done:
+        """Run a program in the machine as one of its users."""
         env = {"PATH": _PATH, "LANG": "C.UTF-8", "HOME": "/"}
-        return self._run([*self._argv, *argv], env, timeout or self._timeout, stdin)
-
-    def wait(self, seconds: float) -> bool:
-        """Wait until the engine takes connections."""
-        end = time.monotonic() + seconds
-        while self.call("psql", "-X", "-q", "-c", "select 1", timeout=10).rc != 0:
-            if time.monotonic() > end:
-                return False
-            time.sleep(0.2)
-        return True
-
-    def query(self, database: str, sql: str) -> str:
-        """Run SQL in one session; for postgresql_oracle.read_database."""
-        script = ["psql", "-X", "-q", "-A", "-t", "-w", "-v", "ON_ERROR_STOP=1", "-v", "VERBOSITY=sqlstate"]
-        done = self.call(*script, "-d", database, "-c", sql)
-        if done.rc != 0 or done.timed_out:
-            state = re.search(r"ERROR:\s+([0-9A-Z]{5})", done.err)
-            raise QueryError("no end in time" if done.timed_out else state.group(1) if state else f"psql {done.rc}")
-        return done.out.decode("utf-8", "surrogateescape")
+        return self._run([*self._enter, "runuser", "-u", user, "--", *argv], env, timeout or self._timeout, stdin)
 
 
 def judge(
     wanted: Wanted,
     folder: str,
-    postgres: MachinePostgres,
+    machine: Machine,
     started_s: float,
 ) -> dict[str, Any]:
     """Load the dump into the started machine and compare: the part result for the level ``database``.
@@ -456,83 +452,50 @@ def judge(
         return {"levels": {}, "figures": {}}
     kept = json.loads(state.read_text(encoding="ascii"))
     oracle = kept["oracle"]["database"]
+    engine = _engine(oracle)
+    copy = engine.copy(machine, wanted.item, oracle)
     began = time.monotonic()
-    if not postgres.wait(ENGINE_START_S):
-        reason = Reason("engine_not_started", "PostgreSQL did not start in the restore machine", INCONCLUSIVE)
+    if not copy.wait(ENGINE_START_S):
+        reason = Reason("engine_not_started", f"{engine.title} did not start in the restore machine", INCONCLUSIVE)
         return {"levels": {"database": level(0, [reason])}, "figures": figures}
     phases["engine_start_s"] = started_s + time.monotonic() - began
     began = time.monotonic()
-    database = f"restored_{wanted.item}"
-    made = postgres.call("createdb", "--template=template0", "--encoding=UTF8", database)
-    if made.rc != 0:
-        reason = Reason("engine_failed", f"createdb ended with {made.rc} in the restore machine", INCONCLUSIVE)
-        return {"levels": {"database": level(0, [reason])}, "figures": figures}
-    # Owners and grants name roles of the live cluster, which a dump does not carry.
-    load = postgres.call("pg_restore", "--no-owner", "--no-privileges", "--jobs=2", f"--dbname={database}", dump)
-    reasons = load_reasons(load)
+    reasons = _reasons(engine.inspect(f"{folder}/root{dump}"))
     try:
-        restored = _ask(postgres, database, oracle)
-    except (QueryError, postgresql_oracle.OracleError) as error:
+        reasons += _reasons(copy.load(dump))
+    except DatabaseError as error:
+        reasons.append(Reason(error.code, error.message, INCONCLUSIVE))
+        return {"levels": {"database": level(0, reasons)}, "figures": figures}
+    try:
+        restored = read_database(
+            copy.questions,
+            str(oracle["name"]),
+            # the oracle's own questions: the practice's may be others by now
+            oracle["questions"]["probes"],
+            oracle["questions"]["images"],
+            # a question that fails here and did not at backup time shows as a difference below
+            on_error=lambda _what, _error: None,
+        )
+    except (DatabaseError, OracleError) as error:
         reasons.append(Reason("query_failed", f"the restored database does not answer ({error})"))
         return {"levels": {"database": level(0, reasons)}, "figures": figures}
     phases["first_query_s"] = time.monotonic() - began
-    reasons += [Reason(each.code, each.message) for each in postgresql_oracle.compare(oracle, restored)]
+    reasons += [Reason(each.code, each.message) for each in compare(oracle, restored, engine.release)]
     images = restored["images"]
     if images:
         files = kept["oracle"]["files"]
         listed, dropped = (files["manifest"], files.get("dropped") or ()) if files else ((), ())
         reasons += check_images(images["names"], images["root"], listed, kept["bad"], dropped)
-    amcheck, amcheck_reasons = _amcheck(postgres, database)
-    reasons += amcheck_reasons
+    checked, found = copy.check()
+    reasons += _reasons(found)
+    copy.drop()
     tables = len(oracle["tables"])
     figures.update(
         {"tables": tables, "rows": sum(restored["tables"].values()), "images": len(images["names"]) if images else 0}
     )
-    judged = level(tables, reasons, probes=len(restored["probes"]), images=figures["images"], amcheck=amcheck)
+    judged = level(tables, reasons, probes=len(restored["probes"]), images=figures["images"], engine_check=checked)
     return {"levels": {"database": judged}, "figures": figures}
 
 
-def load_reasons(done: Done) -> list[Reason]:
-    """Say what pg_restore's end means; its messages may quote rows, so only counts and table names are taken."""
-    if done.rc == 0 and not done.timed_out:
-        return []
-    if done.timed_out:
-        return [Reason("timeout", f"loading the dump: no end after {done.seconds:.0f} s", INCONCLUSIVE)]
-    if "No space left on device" in done.err:
-        return [Reason("not_enough_space", "loading the dump: the restore machine's disk is full", INCONCLUSIVE)]
-    if re.search(r"end of file|does not appear to be a valid archive|unexpected block|file is too short", done.err):
-        return [Reason("dump_truncated", "the dump ends before its end or is no dump of PostgreSQL")]
-    count = len(re.findall(r"^pg_restore: error:", done.err, re.MULTILINE))
-    tables = sorted(set(re.findall(r"TOC entry \d+; \d+ \d+ (?:TABLE DATA|TABLE) (\S+)", done.err)))
-    where = f" (tables {', '.join(tables[:5])})" if tables else ""
-    return [Reason("load_failed", f"pg_restore ended with {done.rc} and {count} errors{where}")]
-
-
-def _ask(postgres: MachinePostgres, database: str, oracle: Mapping[str, Any]) -> dict[str, Any]:
-    """Describe the restored database with the oracle's own questions: the practice's may be others by now."""
-    failed: list[tuple[str, Exception]] = []
-    return postgresql_oracle.read_database(
-        lambda sql: postgres.query(database, sql),
-        str(oracle["name"]),
-        oracle["questions"]["probes"],
-        oracle["questions"]["images"],
-        oracle.get("search_path"),
-        # a question that fails here and did not at backup time shows as a difference below
-        on_error=lambda what, error: failed.append((what, error)),
-    )
-
-
-def _amcheck(postgres: MachinePostgres, database: str) -> tuple[str, list[Reason]]:
-    """Check heap and indexes: ("done" or "not available", reasons)."""
-    # psql's wrapper knows the version's own folder; pg_amcheck has no wrapper in Debian
-    found = postgres.call("sh", "-c", "command -v pg_amcheck || ls /usr/lib/postgresql/*/bin/pg_amcheck | tail -n 1")
-    program = found.out.decode("utf-8", "replace").strip()
-    if found.rc != 0 or not program:
-        return "not available", []
-    done = postgres.call(program, "--install-missing", "--heapallindexed", f"--database={database}")
-    if done.rc == 0 and not done.timed_out:
-        return "done", []
-    if done.timed_out:
-        return "failed", [Reason("timeout", f"pg_amcheck: no end after {done.seconds:.0f} s", INCONCLUSIVE)]
-    hits = len(re.findall(rb"^(?:heap|btree)", done.out, re.MULTILINE))
-    return "failed", [Reason("engine_damage", f"pg_amcheck ended with {done.rc} and names {hits} damaged relations")]
+def _reasons(findings: Sequence[Finding]) -> list[Reason]:
+    return [Reason(*finding) for finding in findings]

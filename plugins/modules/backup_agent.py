@@ -204,9 +204,12 @@ from ansible_collections.holdfast.practice.plugins.module_utils import (
     agent,
     agent_files,
     agent_job,
-    agent_postgresql,
     backup_host,
     backup_nas,
+    database_engine,
+    database_oracle,
+    engine_postgresql,
+    engines,
     postgresql_oracle,
     restic,
     stamp,
@@ -215,12 +218,24 @@ from ansible_collections.holdfast.practice.plugins.module_utils.host_state impor
     Change,
     HostState,
     HostStateError,
+    Wanted,
     describe,
     diff_of,
     plan,
 )
 
-PROGRAM = (agent, agent_files, agent_job, agent_postgresql, backup_nas, postgresql_oracle, restic)
+PROGRAM = (
+    agent,
+    agent_files,
+    agent_job,
+    backup_nas,
+    database_engine,
+    database_oracle,
+    engine_postgresql,
+    engines,
+    postgresql_oracle,
+    restic,
+)
 REQUIRED = ("repository", "repository_password", "rest_password")
 # what may be so because the NAS is not set up yet: in check mode only a warning
 NOT_YET = ("nas_unreachable", "rest_login_refused", "rest_forbidden", "certificate_mismatch", "restic_missing")
@@ -393,6 +408,8 @@ def converge(module: AnsibleModule) -> dict[str, Any]:
         )
     else:
         want = backup_host.unwanted(found_jobs, program())
+    old = backup_host.stale(program(), names_in(f"{backup_host.LIB}/{backup_host.PACKAGE}"))
+    want = Wanted(want.dirs, [*old, *want.files], want.units)
     state = HostState(module.run_command)
     kept = [job["name"] for job in params["jobs"]] if present else []
     changes = plan(state.gather(want), want)

@@ -74,7 +74,7 @@ options:
         type: float
         required: true
       engine:
-        description: Database engine, V(postgresql), or null for an item without a database.
+        description: Database engine, or null for an item without a database.
         type: str
       levels:
         description: What has to be shown.
@@ -256,7 +256,7 @@ from ansible_collections.holdfast.practice.plugins.module_utils.verify import (
 )
 from ansible_collections.holdfast.practice.plugins.module_utils.verify_host import (
     Fetch,
-    MachinePostgres,
+    Machine,
     MachineRestic,
     judge,
     structure,
@@ -339,8 +339,8 @@ def do_phase(params: Mapping[str, Any]) -> dict[str, Any]:
     row = params["items"][0]
     item = wanted(params["practice"], row)
     if params["phase"] == "judge":
-        postgres = MachinePostgres(params["leader"], params["timeout"])
-        return judge(item, params["folder"], postgres, params["started_s"])
+        machine = Machine(params["leader"], params["timeout"])
+        return judge(item, params["folder"], machine, params["started_s"])
     restic = MachineRestic(
         params["folder"] + "/root",
         row["repository"],

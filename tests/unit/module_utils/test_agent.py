@@ -15,8 +15,8 @@ import pytest
 from ansible_collections.holdfast.practice.plugins.module_utils import (
     agent,
     agent_job,
-    agent_postgresql,
     backup_nas,
+    database_engine,
     restic,
 )
 
@@ -98,7 +98,7 @@ def record_of(places):
         (fails_with(restic.ResticError("repository_locked", "x", 11)), 1, "FAILED", ["repository_locked"]),
         (fails_with(backup_nas.NasError("nas_unreachable", "x")), 1, "FAILED", ["nas_unreachable"]),
         (
-            fails_with(agent_postgresql.DatabaseError("database_unreachable", "x")),
+            fails_with(database_engine.DatabaseError("database_unreachable", "x")),
             1,
             "FAILED",
             ["database_unreachable"],

@@ -101,6 +101,11 @@ def test_removal_keeps_the_stamp():
     assert "/etc/holdfast" not in {folder.path for folder in want.dirs}
 
 
+def test_what_an_earlier_version_of_the_agent_left_goes():
+    old = backup_host.stale(["agent.py", "engines.py"], ["agent.py", "agent_old.py", "notes.txt"])
+    assert [(item.path, item.content) for item in old] == [("/usr/lib/holdfast/holdfast_agent/agent_old.py", None)]
+
+
 @pytest.mark.parametrize(
     ("jobs", "says"),
     [

@@ -11,14 +11,13 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.holdfast.practice.plugins.module_utils import agent_files, verify_host
+from ansible_collections.holdfast.practice.plugins.module_utils.engine_postgresql import load_findings
 from ansible_collections.holdfast.practice.plugins.module_utils.verify import FAIL, INCONCLUSIVE, PASS, Wanted
 from ansible_collections.holdfast.practice.plugins.module_utils.verify_host import (
     Done,
     Fetch,
-    MachinePostgres,
     MachineRestic,
     judge,
-    load_reasons,
     run,
     scan,
     structure,
@@ -288,8 +287,8 @@ def judged(world, monkeypatch, restored, machine=None, database=None):
     world.oracle["database"].update(database or {})
     world.fetch()
     machine = machine or Machine(sh=Done(0, b"/usr/bin/pg_amcheck\n", "", 0.1))
-    monkeypatch.setattr(verify_host.postgresql_oracle, "read_database", lambda *_a, **_k: restored)
-    return judge(WANTED, str(world.folder), MachinePostgres(4711, 60, machine), 2.0), machine
+    monkeypatch.setattr(verify_host, "read_database", lambda *_a, **_k: restored)
+    return judge(WANTED, str(world.folder), verify_host.Machine(4711, 60, machine), 2.0), machine
 
 
 def same(world, **changes):
@@ -304,7 +303,7 @@ def test_an_equal_database_passes(world, monkeypatch):
     assert verdicts(part) == {"database": PASS}
     assert (part["figures"]["tables"], part["figures"]["rows"]) == (1, 2)
     assert part["figures"]["phases"]["engine_start_s"] >= 2.0
-    assert part["levels"]["database"]["amcheck"] == "done"
+    assert part["levels"]["database"]["engine_check"] == "done"
     assert all(argv[:4] == ["nsenter", "--target", "4711", "--all"] for argv in machine.calls)
 
 
@@ -348,10 +347,8 @@ def test_the_restored_copy_is_asked_what_the_oracle_says_was_asked(world, monkey
     world.oracle["database"]["questions"] = questions
     world.fetch()
     asked = []
-    monkeypatch.setattr(
-        verify_host.postgresql_oracle, "read_database", lambda _query, *rest, **_named: asked.append(rest) or base
-    )
-    judge(WANTED, str(world.folder), MachinePostgres(1, 60, Machine()), 0.0)
+    monkeypatch.setattr(verify_host, "read_database", lambda _query, *rest, **_named: asked.append(rest) or base)
+    judge(WANTED, str(world.folder), verify_host.Machine(1, 60, Machine()), 0.0)
     assert [rest[1:3] for rest in asked] == [(questions["probes"], questions["images"])]
 
 
@@ -370,7 +367,7 @@ def test_an_image_that_the_practice_deleted_meanwhile_is_not_missed(world, monke
 def test_without_a_fetched_dump_judge_has_nothing_to_add(world):
     world.fail["cat"] = Done(12, b"", "", 1.0)
     world.fetch()
-    assert judge(WANTED, str(world.folder), MachinePostgres(1, 60, Machine()), 0.0)["levels"] == {}
+    assert judge(WANTED, str(world.folder), verify_host.Machine(1, 60, Machine()), 0.0)["levels"] == {}
 
 
 @pytest.mark.parametrize(
@@ -383,8 +380,8 @@ def test_without_a_fetched_dump_judge_has_nothing_to_add(world):
         (Done(1, b"", "ERROR: No space left on device", 1.0), "not_enough_space"),
     ],
 )  # fmt: skip
-def test_load_reasons(done, code):
-    reasons = load_reasons(done)
+def test_what_the_end_of_a_load_means(done, code):
+    reasons = load_findings(done)
     assert [reason.code for reason in reasons] == ([code] if code else [])
     assert "Smith" not in str(reasons)
 

@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a database engine has to be able to do to be backed up and proved. engines.py names those that can.
+
+An engine is one object with two sides. The agent ``open``s a ``View`` of a live database: the dump and the answers to the
+oracle's questions come from that one view. The restore verification takes a ``Copy`` in a machine without a network:
+load, ask the same questions, let the engine check itself. What is common to all engines (fingerprints, probes, images,
+the comparison) is in database_oracle.py; nothing outside an engine's own files knows its name or its programs.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Callable, NamedTuple
+
+from .database_oracle import Questions
+
+FAIL, INCONCLUSIVE = "FAIL", "INCONCLUSIVE"
+# What processes of database users get to see: the agent's own environment holds the login of the NAS.
+ENV = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8", "HOME": "/"}
+
+
+class DatabaseError(Exception):
+    """An engine refused. ``code`` is our reason code; the message quotes no row."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+
+
+class Finding(NamedTuple):
+    """Something that is not as it should be. For a proof, ``verdict`` tells a bad backup from one that could not be judged."""
+
+    code: str
+    message: str
+    verdict: str = FAIL
+
+
+@dataclass(frozen=True)
+class Database:
+    """A database to dump: by name, or by path where a file is the database.
+
+    images: {"query", "root"} or None; probes: {name: SELECT of one value}.
+    """
+
+    engine: str
+    name: str | None = None
+    path: str | None = None
+    images: Mapping[str, str] | None = None
+    probes: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def label(self) -> str:
+        """What people call it."""
+        return self.name or self.path or ""
+
+
+@dataclass(frozen=True)
+class Tools:
+    """What the agent lends an engine; its processes end when the agent is stopped.
+
+    run(argv, env, stdin) -> (code, out, err); start(argv, env, **pipes) -> Popen.
+    """
+
+    run: Callable[..., tuple[int, str, str]]
+    start: Callable[..., Any]
+
+
+class View(ABC):
+    """One consistent view of a live database, held until closed."""
+
+    @property
+    @abstractmethod
+    def questions(self) -> Questions:
+        """How to ask inside the view."""
+
+    @abstractmethod
+    def dump_command(self) -> list[str]:
+        """Program and arguments that write the dump of this view to standard output and end with 0 only when it is whole."""
+
+    @abstractmethod
+    def system_id(self) -> str | None:
+        """What stays the same for the life of this very database (cluster, server, file); None when there is no such thing."""
+
+    def meanwhile(self) -> list[Finding]:
+        """What happened to the database while it was dumped that makes the run incomplete. Asked after the dump."""
+        return []
+
+    @abstractmethod
+    def close(self) -> None:
+        """Let go of everything; also after a failure."""
+
+
+class Copy(ABC):
+    """A restored database in a started machine. Its programs run as users of the machine."""
+
+    @abstractmethod
+    def wait(self, seconds: float) -> bool:
+        """Wait until the engine answers."""
+
+    @abstractmethod
+    def load(self, dump: str) -> list[Finding]:
+        """Load a dump (a path in the machine). DatabaseError: the machine could not do its part."""
+
+    @property
+    @abstractmethod
+    def questions(self) -> Questions:
+        """How to ask the loaded copy. DatabaseError when it does not answer."""
+
+    @abstractmethod
+    def check(self) -> tuple[str, list[Finding]]:
+        """The engine's own check of what was loaded: (done, failed or not available; what it found)."""
+
+    def drop(self) -> None:  # noqa: B027 - most have nothing to do
+        """Make room for the next item; the machine itself is destroyed later."""
+
+
+class Engine(ABC):
+    """One kind of database."""
+
+    name = ""
+    """As in the practice document."""
+    title = ""
+    """As people write it."""
+    is_file = False
+    """A file is the database: it has a path and no name."""
+    packages: Sequence[str] = ()
+    """Debian packages of the restore machine."""
+    loaded_per_dump = 3.0
+    """Room that a loaded copy takes beside its dump, as a multiple of the dump."""
+    dump_owner = "root"
+    """Account of the machine that loads the dump."""
+
+    @abstractmethod
+    def open(self, database: Database, tools: Tools) -> View:
+        """Open a view of the live database. Raises DatabaseError."""
+
+    @abstractmethod
+    def copy(self, machine: Any, item: str, section: Mapping[str, Any]) -> Copy:
+        """Take the copy of an item in a machine. section: the oracle's ``database``.
+
+        machine.call(*argv, user=None, stdin=b"", timeout=None) gives rc, out, err, seconds, timed_out.
+        """
+
+    def inspect(self, dump: str) -> list[Finding]:
+        """Look at a restored dump before it is loaded: is its end there? dump: a path here."""
+        return []
+
+    def writable(self, database: Database) -> list[str]:
+        """Folders of a live database that the agent's processes must be able to write in. (Most need none.)"""
+        return []
+
+    @abstractmethod
+    def release(self, version: str) -> Sequence[int]:
+        """What of a version counts when a dump is loaded into another one."""
+
+
+def loading(done: Any, title: str) -> list[Finding]:
+    """What is the same for all when a loader ends: nothing wrong, no end in time, no room."""
+    if done.timed_out:
+        return [Finding("timeout", f"loading the dump: no end after {done.seconds:.0f} s", INCONCLUSIVE)]
+    if "No space left on device" in done.err:
+        return [
+            Finding("not_enough_space", f"loading the dump: {title} has no room in the restore machine", INCONCLUSIVE)
+        ]
+    return []

@@ -1,0 +1,9 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The database engines that can be backed up and proved. Another one is another line here."""
+
+from __future__ import annotations
+
+from .database_engine import Engine
+from .engine_postgresql import Postgresql
+
+ENGINES: dict[str, Engine] = {engine.name: engine for engine in (Postgresql(),)}
