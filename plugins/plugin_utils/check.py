@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.holdfast.practice.plugins.plugin_utils import source
+from ansible_collections.holdfast.practice.plugins.plugin_utils.available import not_available
 from ansible_collections.holdfast.practice.plugins.plugin_utils.leaves import IN_QUOTES
 from ansible_collections.holdfast.practice.plugins.plugin_utils.model import HOST_KINDS, KINDS, Part, Practice
-from ansible_collections.holdfast.practice.plugins.plugin_utils.rules import RULES
+from ansible_collections.holdfast.practice.plugins.plugin_utils.rules import OVERRULING, RULES
 from ansible_collections.holdfast.practice.plugins.plugin_utils.source import (
     Document,
     KeyPath,
@@ -35,21 +36,29 @@ def load(path: Path, name: str = "") -> tuple[Practice | None, list[Problem]]:
 
 def check(document: Document, problems: Iterable[Problem] = ()) -> tuple[Practice | None, list[Problem]]:
     """Check a document that was read. problems are those found while reading."""
-    found = list(problems)
-    practice = None
-    classes: dict[int, type[Part]] = {}
-    field_problems: list[tuple[KeyPath, Problem]] = []
-    try:
-        practice = Practice.model_validate(document.data, context=classes)
-    except ValidationError as error:
-        field_problems = _field_problems(document, error.errors(include_url=False), classes)
-    found += _merge_hazards(document, field_problems, classes)
-    said = {problem.path for problem in found}
+    practice, of_parts = check_parts(document, Practice)
     view = View.of(document, practice)
+    overruling = [problem for rule in OVERRULING for problem in rule(view)]
+    instead = {problem.path for problem in overruling}
+    found = [*problems, *(problem for problem in of_parts if problem.path not in instead), *overruling]
+    said = {problem.path for problem in found}
     for rule in RULES:
         found += [problem for problem in rule(view) if problem.path not in said]
+    found += not_available(view)
     found = sorted(set(found))
     return (None, found) if found else (practice, [])
+
+
+def check_parts[Model: Part](document: Document, model: type[Model]) -> tuple[Model | None, list[Problem]]:
+    """Check the parts of a document, each in itself: keys, types, values. Not what must hold between them."""
+    classes: dict[int, type[Part]] = {}
+    field_problems: list[tuple[KeyPath, Problem]] = []
+    whole = None
+    try:
+        whole = model.model_validate(document.data, context=classes)
+    except ValidationError as error:
+        field_problems = _field_problems(document, error.errors(include_url=False), classes)
+    return whole, list(_merge_hazards(document, field_problems, classes))
 
 
 def _merge_hazards(
@@ -105,6 +114,8 @@ def _place(data: Any, error: ErrorDetails) -> tuple[KeyPath, bool]:
         if part == "[key]":
             return tuple(path), True
         last = number == len(loc) - 1
+        if number == 2 and loc[0] == "hosts" and part == value_at(here, ("kind",)):
+            continue  # the name of the union's member, which may also be a key
         if (isinstance(here, dict) and part in here) or (isinstance(here, list) and isinstance(part, int)):
             path.append(part)
             here = here[part]  # type: ignore[index]

@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import date
+from functools import cache
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo, available_timezones
 
@@ -146,6 +147,17 @@ def _one_line(value: str) -> None:
         raise refuse(got="got a text of several lines", expected="one line")
 
 
+_PATTERN = rf"(?!!)(?!/+$){_LINE}"
+
+
+def _pattern(value: str) -> None:
+    _one_line(value)
+    if value.startswith("!"):
+        raise refuse(got=f"got {show(value)}: a pattern that brings back", expected="patterns that leave out")
+    if not value.strip("/"):
+        raise refuse(got=f"got {show(value)}, the whole machine")
+
+
 _ID = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 _ITEM = r"[a-z0-9](?:[a-z0-9_-]{0,61}[a-z0-9])?"
 _HOST = rf"(?!(?:{'|'.join(RESERVED_HOSTS)})$){_ID}"
@@ -167,6 +179,12 @@ def _host_name(value: str) -> None:
         raise refuse("a name that is not used otherwise", f"write {value}-1", f"the name {show(value)} is reserved")
 
 
+@cache
+def _zones() -> list[str]:
+    return sorted(zone for zone in available_timezones() if zone.split("/")[0] in _REGIONS)
+
+
+@cache
 def _zone(value: str) -> None:
     expected = "an IANA region zone such as Australia/Perth"
     try:
@@ -174,11 +192,11 @@ def _zone(value: str) -> None:
             ZoneInfo(value)
             return
     except (OSError, ValueError, KeyError) as error:
-        if not available_timezones():
+        if not _zones():
             fix = "install tzdata"
             raise refuse("a time zone database", fix, "this machine has no time zone database") from error
-    zones = [z for z in available_timezones() if z.split("/")[0] in _REGIONS]
-    cities = {z.rsplit("/", 1)[-1]: z for z in sorted(zones)}
+    zones = _zones()
+    cities = {z.rsplit("/", 1)[-1]: z for z in zones}
     near = nearest(value, zones)
     if not near and len(value) > 4:  # shorter ones are mostly fixed offsets such as EST
         near = cities.get(nearest(value.rsplit("/", 1)[-1].replace(" ", "_"), cities), "")
@@ -275,41 +293,51 @@ def _version_text(value: str) -> None:
         raise refuse()
 
 
-_BUCKET = r"(?!.*\.\.)(?![0-9.]+$)[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]"
+_BUCKET = r"(?!.*(?:\.\.|\.-|-\.))(?!xn--|sthree-)(?![0-9.]+$)[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]"
 
 
 def _bucket(value: str) -> None:
     if not re.fullmatch(_BUCKET, value):
         better = re.sub(r"[^a-z0-9]+", "-", value.lower()).strip("-")[:63].strip("-")
-        raise refuse(fix=f"write {better}" if len(better) > 2 else "")
+        raise refuse(fix=f"write {better}" if re.fullmatch(_BUCKET, better) else "")
 
 
-_URL = r"https://(\[[0-9a-fA-F:.]+\]|[^\s/:\[\]\"'@?#]+)(:[0-9]{1,5})?(/[^\s\"'?#]*)?"
+_URL = r"https://(\[[0-9a-fA-F:.]+(?:%25[A-Za-z0-9._-]+)?\]|[^\s/:\[\]\"'@?#%\\]+)(:[0-9]{1,5})?(/[^\s\"'?#@]*)?"
 
 
 def _url(value: str) -> None:
-    if re.search(r"//[^/@]*:[^/@]*@", value):
-        raise refuse(
-            got="got an address with a password in it (hidden)", fix="secrets live in group_vars/all/vault.yml"
-        )
+    if "@" in value:
+        fix = "secrets live in group_vars/all/vault.yml"
+        raise refuse(got="got an address with a user or password in it (hidden)", fix=fix)
     if value.startswith("http://"):
-        raise refuse(
-            got=f"got {show(value)}: without TLS anybody on the way can read it", fix=f'write "https{value[4:]}"'
-        )
+        fix = f"write {show('https' + value[4:])}"
+        raise refuse(got=f"got {show(value)}: without TLS anybody on the way can read it", fix=fix)
     found = re.fullmatch(_URL, value)
     if not found:
-        bare = re.fullmatch(r"https://([0-9a-fA-F]*:[0-9a-fA-F:]*:[0-9a-fA-F]*)(/.*)?", value)
-        fix = f'write "https://[{bare[1]}]{bare[2] or ""}": IPv6 in brackets' if bare else ""
-        raise refuse(fix=fix)
-    _address(found[1].strip("[]"))
+        bare = re.fullmatch(r"https://([0-9a-fA-F]*:[0-9a-fA-F:]*:[0-9a-fA-F]*)(/[^\s\"'?#@]*)?", value)
+        if not bare:
+            raise refuse()
+        raise refuse(fix=f"write {show(f'https://[{bare[1]}]{bare[2] or ""}')}: IPv6 in brackets")
+    host = found[1]
+    if host.startswith("[") and ":" not in host:
+        raise refuse(fix="only IPv6 addresses stand in brackets")
+    _address(host.strip("[]").replace("%25", "%"))
     if found[2]:
         _port_number(int(found[2][1:]))
+
+
+def url_host(url: str) -> str:
+    """Give the host of a checked address (https://[2001:db8::1]:8000/x) without brackets."""
+    found = re.fullmatch(_URL, url)
+    if not found:
+        raise ValueError("not a checked address")
+    return found[1].strip("[]").replace("%25", "%")
 
 
 def _port_number(value: Any) -> Any:
     if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= 65535:
         plain = re.fullmatch(r"([1-9][0-9]{0,4})(/(tcp|udp))?", value) if isinstance(value, str) else None
-        raise refuse(fix=f"write {plain[1]}" if plain else "", leaf=_PORT)
+        raise refuse(fix=f"write {plain[1]}" if plain and int(plain[1]) <= 65535 else "", leaf=_PORT)
     return value
 
 
@@ -383,23 +411,39 @@ _ADDRESS = (
 
 
 def _address(value: str) -> None:
+    if "@" in value:
+        raise refuse(got="got an address with a user in it (hidden)", fix="write the address alone")
     if value.count("/") == 1 and re.fullmatch(r"[0-9a-fA-F.:]+/[0-9]+", value):
-        raise refuse(fix=f'write "{value.split("/")[0]}": a host has one address, not a network')
-    if value.startswith("[") or (":" not in value.replace(":", "", 1) and ":" in value):
+        raise refuse(fix=f"write {show(value.split('/')[0])}: a host has one address, not a network")
+    if value.startswith("[") or value.count(":") == 1:
         raise refuse(fix="write the address alone, without brackets and port")
     try:
         ip = ipaddress.ip_address(value)
     except ValueError:
-        if re.fullmatch(r"[0-9.]+", value) or ":" in value:
-            fix = "each part is 0-255 without leading zeros" if "." in value else ""
+        last = value.rsplit(".", 1)[-1]
+        # ssh and curl read 10.1, 0x0a000005 and 010.0.0.5 as addresses, and not as people do
+        if ":" in value or last.isdigit() or re.fullmatch(r"0[xX][0-9a-fA-F]*", last):
+            fix = "each part is 0-255 without leading zeros" if ":" not in value else ""
             raise refuse(got=f"{show(value)} is not an IP address", fix=fix) from None
         if len(value) > 253 or not all(re.fullmatch(_LABEL, label) for label in value.split(".")):
             raise refuse() from None
         return
-    if ip.is_unspecified or ip.is_multicast or ip.is_loopback:
+    scope = getattr(ip, "scope_id", None)
+    if ip.is_unspecified or ip.is_multicast or ip.is_loopback or value == "255.255.255.255":
         raise refuse(got=f"{show(value)} is not the address of a host in the practice's network")
-    if isinstance(ip, ipaddress.IPv6Address) and ip.is_link_local and not ip.scope_id:
+    if isinstance(ip, ipaddress.IPv6Address) and ip.is_link_local and not scope:
         raise refuse(fix=f'write "{value}%INTERFACE": a link-local address needs its interface')
+    if scope and not (ip.is_link_local and re.fullmatch(r"[A-Za-z0-9._-]{1,15}", scope)):
+        raise refuse(fix="only a link-local address (fe80::...) has an interface, such as %eth0")
+
+
+def plain_address(address: str) -> str:
+    """Write a checked address or host name in the one way in which equal ones are equal."""
+    try:
+        ip = ipaddress.ip_address(address)
+    except ValueError:
+        return address.lower()
+    return str(getattr(ip, "ipv4_mapped", None) or ip).lower()
 
 
 _WINDOWS = r"[A-Za-z]:[\\/]|\\\\[^\\/]"
@@ -408,6 +452,9 @@ _WINDOWS = r"[A-Za-z]:[\\/]|\\\\[^\\/]"
 def is_windows(path: str) -> bool:
     """Say whether an absolute path is one of Windows: a drive (C:\\Users) or a share (\\\\server\\share)."""
     return bool(re.match(_WINDOWS, path))
+
+
+_PATH_BYTES, _NAME_BYTES = 4095, 255  # of Linux
 
 
 def _absolute(value: str) -> None:
@@ -421,8 +468,15 @@ def _absolute(value: str) -> None:
     fix = "write the folders that hold the practice's data"
     if len(parts) <= windows:
         raise refuse(got=f"got {show(value)}, the whole {'drive' if windows else 'machine'}", fix=fix)
+    length, longest = len(value.encode()), max(len(part.encode()) for part in parts)
+    if length > _PATH_BYTES or longest > _NAME_BYTES:
+        got = f"got a path of {length} bytes" if length > _PATH_BYTES else f"got a path with a name of {longest} bytes"
+        raise refuse(f"paths of at most {_PATH_BYTES} bytes, and names in them of at most {_NAME_BYTES}", got=got)
     if windows:
         return
+    tidy = "/" + "/".join(parts)
+    if tidy != value:
+        raise refuse(got=f"got {show(value)}, which has more slashes than it needs", fix=f"write {show(tidy, 200)}")
     if parts[0] in ("proc", "sys", "dev", "run"):
         raise refuse(got=f"got {show(value)}, which holds no files but the kernel's view of the machine")
     if parts[:2] == ["srv", "holdfast"] or parts[:3] == ["var", "lib", "holdfast"]:
@@ -456,6 +510,15 @@ def _size(value: str) -> None:
 
 
 _SQL = r"\s*(?:[Ss][Ee][Ll][Ee][Cc][Tt]|[Ww][Ii][Tt][Hh])\b[\s\S]*"
+
+
+# not what pg_dump would take for an option or for another server's address, nor what no file of a dump can be called
+_DATABASE = r"(?!-)(?!\.\.?$)[^/=\n\r]*[^/=\s][^/=\n\r]*"
+
+
+def _database(value: str) -> None:
+    if not re.fullmatch(_DATABASE, value):
+        raise refuse("a database's name: at most 63 characters, no / or =, not beginning with -")
 
 
 def _sql(value: str) -> None:
@@ -518,7 +581,8 @@ def _port_text(value: str) -> None:
 
 def _several(value: Any) -> Any:
     if not isinstance(value, list):
-        fix = f"write [{value}]" if isinstance(value, str) else ""
+        plain = isinstance(value, str) and re.fullmatch(r"[\w./-]{1,100}", value)
+        fix = f"write [{value}]" if plain else "write a list: [ONE, TWO]" if isinstance(value, str) else ""
         raise refuse(fix=fix)
     if not value:
         raise refuse(got="got an empty list")
@@ -546,7 +610,7 @@ ItemId = Annotated[
 ]
 Name = Annotated[str, *text(_one_line, 255, "a name that is described in this document", _whole(_LINE))]
 Line = Annotated[str, *text(_one_line, 255, pattern=_whole(_LINE))]
-Pattern = Annotated[str, *text(_one_line, 255, 'a pattern in quotes such as "*.tmp"', _whole(_LINE))]
+Pattern = Annotated[str, *text(_pattern, 255, 'a pattern in quotes such as "*.tmp"', _whole(_PATTERN))]
 Zone = Annotated[str, *text(_zone, pattern=_whole(rf"(?:{'|'.join(_REGIONS)})/[A-Za-z0-9_+/-]+"))]
 Clock = Annotated[str, *text(_clock, pattern=_whole(_TIME))]
 Window = Annotated[
@@ -570,7 +634,7 @@ UserName = Annotated[str, *text(_user, pattern=_whole(_USER))]
 Engine = Annotated[str, *text(_engine, words=ENGINES)]
 Driver = Annotated[str, *text(_driver, words=tuple(sorted(UPS_DRIVERS)))]
 DriverPort = Annotated[str, *text(_port_text, pattern=_whole(_PORT_TEXT))]
-DatabaseName = Annotated[str, *text(_one_line, 63, pattern=_whole(_LINE))]
+DatabaseName = Annotated[str, *text(_database, 63, pattern=_whole(_DATABASE))]
 PathBeside = Annotated[str, *text(_beside, pattern=_whole(_BESIDE))]
 SettingName = Annotated[str, *text(_user, expected="a name of a NUT driver setting", pattern=_whole(_USER))]
 Setting = Annotated[str, *text(_setting, expected="a text in quotes", pattern=_whole(r"[^\n\r\"]*[^\s\"][^\n\r\"]*"))]

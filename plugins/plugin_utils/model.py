@@ -370,7 +370,7 @@ class Removable(Part):
     )
     rotate: Often = Field(default="weekly", description="daily, weekly or monthly")
     max_gap: Long | None = Field(
-        default=None, description="the longest time without a swap, such as 8d (h, d, w, mo, y)"
+        default=None, description="the longest time without a swap, such as 7d (h, d, w, mo, y)"
     )
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from ansible_collections.holdfast.practice.plugins.plugin_utils import (
-    available,
     feasibility,
     rules_alerts,
     rules_copies,
@@ -22,6 +21,9 @@ from ansible_collections.holdfast.practice.plugins.plugin_utils.view import View
 
 Rule = Callable[[View], Iterator[Problem]]
 
+# These say more than the parts' own mistakes at the same place, and stand instead of them.
+OVERRULING: tuple[Rule, ...] = (rules_alerts.controls, rules_hosts.names_apart)
+
 RULES: tuple[Rule, ...] = (
     *rules_hosts.RULES,
     *rules_items.RULES,
@@ -29,5 +31,4 @@ RULES: tuple[Rule, ...] = (
     *rules_power.RULES,
     *rules_alerts.RULES,
     *feasibility.RULES,
-    available.not_available,
 )

@@ -7,42 +7,40 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from ansible_collections.holdfast.practice.plugins.plugin_utils.source import KeyPath, Problem, show, value_at
-from ansible_collections.holdfast.practice.plugins.plugin_utils.view import View, mapping
+from ansible_collections.holdfast.practice.plugins.plugin_utils.leaves import Url, plain_address, url_host
+from ansible_collections.holdfast.practice.plugins.plugin_utils.model import Mail
+from ansible_collections.holdfast.practice.plugins.plugin_utils.source import KeyPath, Problem, show
+from ansible_collections.holdfast.practice.plugins.plugin_utils.view import View, valid
 
-_SWITCHED_OFF = {
-    "stricthostkeychecking": r"StrictHostKeyChecking\s*[= ]\s*(no|off|false|accept-new)",
-    "userknownhostsfile": r"UserKnownHostsFile\s*[= ]\s*/dev/null",
-    "insecure": r"--insecure-(tls|no-password)|--no-check-certificate|--no-verify(-upload|-ssl)?\b",
-}
+_SWITCHED_OFF = re.compile(
+    r"StrictHostKeyChecking\s*[= ]\s*[\"']?(no|off|false|accept-new)\b"
+    r"|(UserKnownHostsFile|GlobalKnownHostsFile)\s*[= ]\s*/dev/null"
+    r"|--insecure\b|--no-check-certificate|--no-verify(-ssl)?\b|--skip-ssl",
+    re.IGNORECASE,
+)
+_OFF, _ON = ("false", "no", "off", "0", "none", "ignore", "disabled", "optional"), ("true", "yes", "on", "1")
 _OFF_KEYS = {
-    "insecure_tls": (True, "yes"),
-    "insecure": (True, "yes"),
-    "validate_certs": (False, "no"),
-    "verify_tls": (False, "no"),
-    "tls_verify": (False, "no"),
-    "verify": (False, "no"),
-    "host_key_checking": (False, "no"),
-    "cert_validation": ("ignore",),
+    **dict.fromkeys(("insecure", "insecure_tls", "tls_insecure", "skip_tls_verify", "no_verify", "no_verify_ssl"), _ON),
+    **dict.fromkeys(("verify", "verify_tls", "tls_verify", "verify_ssl", "ssl_verify", "validate_certs"), _OFF),
+    **dict.fromkeys(("cert_validation", "server_cert_validation", "host_key_checking", "stricthostkeychecking"), _OFF),
     "scheme": ("http",),
 }
+_WINRM_PLAIN = 5985
 _PIN = "pin the key or certificate instead: bin/holdfast pin PRACTICE_FOLDER"
 
 
-def _controls(view: View) -> Iterator[Problem]:
-    """Refuse whatever switches the check of a key or certificate off, wherever it is written."""
+def controls(view: View) -> Iterator[Problem]:
+    """Refuse whatever switches the check of a key or certificate off, wherever it is written.
+
+    Says more than "unknown key" or "expected https" at the same place, and instead of it.
+    """
     for path, value in _leaves(view.document.data, ()):
-        key = str(path[-1]).lower() if path else ""
-        text = value if isinstance(value, str) else ""
-        off = (
-            key in _OFF_KEYS
-            and value in _OFF_KEYS[key]
-            and not (isinstance(value, int) and not isinstance(value, bool))
-        )
-        if off or any(re.search(pattern, text, re.IGNORECASE) for pattern in _SWITCHED_OFF.values()):
-            yield view.problem(
-                path, f"got {show(value)}: this switches a control off", "no such setting; it is not allowed", _PIN
-            )
+        key = str(path[-1]).lower().replace("-", "_")
+        text = str(value).lower()
+        plain = value == _WINRM_PLAIN and "winrm" in "_".join(map(str, path[-2:]))
+        if plain or text in _OFF_KEYS.get(key, ()) or (isinstance(value, str) and _SWITCHED_OFF.search(value)):
+            got = f"got {show(value)}: this switches a control off"
+            yield view.problem(path, got, "no such setting; it is not allowed", _PIN)
 
 
 def _leaves(value: Any, path: KeyPath) -> Iterator[tuple[KeyPath, Any]]:
@@ -57,17 +55,25 @@ def _leaves(value: Any, path: KeyPath) -> Iterator[tuple[KeyPath, Any]]:
 
 
 def _routes(view: View) -> Iterator[Problem]:
-    alerts = mapping(view.document.data.get("alerts"))
-    if not alerts:
+    alerts = view.document.data.get("alerts")
+    if not isinstance(alerts, dict):
         return
-    relay = value_at(alerts, ("mail", "relay"))
-    inside = {name: getattr(host, "address", None) for name, host in view.hosts.items()}
-    own = next((name for name, address in inside.items() if relay and relay in (name, address)), None)
-    if not alerts.get("heartbeat") and (relay is None or own):
-        got = f"the only route is {own}, a machine of this site" if own else "there is no route"
-        expected = "at least one alert route outside the site"
-        path: KeyPath = ("alerts", "mail", "relay") if own else ("alerts",)
-        yield view.problem(path, got, expected, "add heartbeat: https://..., or a relay elsewhere", key=not own)
+    inside = {plain_address(host.address): name for name, host in view.hosts.items() if hasattr(host, "address")}
+    inside |= {name: name for name in view.hosts} | {"localhost": "localhost"}
+    mail, heartbeat = valid(Mail, alerts.get("mail")), valid(Url, alerts.get("heartbeat"))
+    own_relay = inside.get(plain_address(mail.relay)) if mail else None
+    own_beat = inside.get(plain_address(url_host(heartbeat))) if heartbeat else None
+    if own_beat:
+        got = f"got {show(heartbeat)}, which is {own_beat}, a machine of this site"
+        yield view.problem(("alerts", "heartbeat"), got, "an address outside the site")
+    if ("mail" in alerts and not mail) or ("heartbeat" in alerts and not heartbeat):
+        return  # which is said elsewhere, and may be the way out
+    if not (mail and not own_relay) and not (heartbeat and not own_beat):
+        got = f"the only route is {own_relay}, a machine of this site" if own_relay else "there is no route"
+        path: KeyPath = ("alerts", "mail", "relay") if own_relay else ("alerts",)
+        fix = 'add heartbeat: "https://...", or a relay elsewhere'
+        if not own_beat or own_relay:
+            yield view.problem(path, got, "at least one alert route outside the site", fix, key=not own_relay)
 
 
-RULES = (_controls, _routes)
+RULES = (_routes,)

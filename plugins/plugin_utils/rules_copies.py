@@ -5,8 +5,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ansible_collections.holdfast.practice.plugins.plugin_utils.leaves import DAY_S, seconds, weekdays
-from ansible_collections.holdfast.practice.plugins.plugin_utils.model import KINDS, Offsite, schedule
+from ansible_collections.holdfast.practice.plugins.plugin_utils.leaves import (
+    DAY_S,
+    plain_address,
+    seconds,
+    url_host,
+    weekdays,
+)
+from ansible_collections.holdfast.practice.plugins.plugin_utils.model import KINDS, Offsite, Slot, schedule
 from ansible_collections.holdfast.practice.plugins.plugin_utils.regions import AWS, kilometres
 from ansible_collections.holdfast.practice.plugins.plugin_utils.source import (
     KeyPath,
@@ -15,13 +21,13 @@ from ansible_collections.holdfast.practice.plugins.plugin_utils.source import (
     show,
     value_at,
 )
+from ansible_collections.holdfast.practice.plugins.plugin_utils.times import Slot as Time
 from ansible_collections.holdfast.practice.plugins.plugin_utils.times import (
-    Slot,
     minutes,
     overlapping,
     window_slot,
 )
-from ansible_collections.holdfast.practice.plugins.plugin_utils.view import View
+from ansible_collections.holdfast.practice.plugins.plugin_utils.view import View, valid
 
 
 def _onsite(view: View) -> Iterator[Problem]:
@@ -36,14 +42,15 @@ def _onsite(view: View) -> Iterator[Problem]:
     elif name not in view.hosts:
         yield view.unknown(path, name, stores or view.hosts, "a host of kind nas")
     else:
+        also = {value_at(view.document.data, ("copies", copy, "on")) for copy in ("archive", "removable")}
         for store in stores:
-            if store != name:
+            if store != name and store not in also:
                 got, fix = "no copy goes to this nas", f"leave {store} out, or write copies.onsite.on: {store}"
                 yield view.problem(("hosts", store), got, "one nas, the one in copies.onsite.on", fix, key=True)
 
 
 def _offsite(view: View) -> Iterator[Problem]:
-    offsite = view.copies.offsite if view.copies else None
+    offsite = view.offsite
     if offsite is None:
         return
     path: KeyPath = ("copies", "offsite")
@@ -53,6 +60,7 @@ def _offsite(view: View) -> Iterator[Problem]:
         yield view.problem(path, got, "one of s3, rest and sftp", key=True)
         return
     yield from _offsite_place(view, offsite)
+    yield from _offsite_outside(view, offsite)
     if offsite.s3 and offsite.s3.object_lock and view.within:
         kept = max((seconds(each) for each in view.within.model_dump(exclude_none=True).values()), default=0)
         if seconds(offsite.s3.object_lock) > kept:
@@ -61,10 +69,27 @@ def _offsite(view: View) -> Iterator[Problem]:
             yield view.problem((*path, "s3", "object_lock"), got, expected, "write a shorter lock, or keep longer")
 
 
+def _offsite_outside(view: View, offsite: Offsite) -> Iterator[Problem]:
+    """Refuse an offsite copy on a machine of the house."""
+    inside = {plain_address(host.address): name for name, host in view.hosts.items() if hasattr(host, "address")}
+    inside |= {name: name for name in view.hosts}
+    places = {
+        ("s3", "endpoint"): offsite.s3.endpoint if offsite.s3 else None,
+        ("rest", "url"): offsite.rest.url if offsite.rest else None,
+        ("sftp", "host"): offsite.sftp.host if offsite.sftp else None,
+    }
+    for where, value in places.items():
+        host = inside.get(plain_address(url_host(value) if value.startswith("https:") else value)) if value else None
+        if host:
+            got = f"got {show(value)}, which is {host}, a machine of this practice"
+            yield view.problem(("copies", "offsite", *where), got, "an address in another place")
+
+
 def _offsite_place(view: View, offsite: Offsite) -> Iterator[Problem]:
     path: KeyPath = ("copies", "offsite")
     region = offsite.s3.region if offsite.s3 else ""
-    known = AWS.get(region)
+    # Other providers call their regions as they like, us-east-1 above all
+    known = AWS.get(region) if offsite.s3 and not offsite.s3.endpoint else None
     if offsite.s3 and not offsite.s3.endpoint and not known:
         got, expected = f"got {show(region)}, an unknown region", "a region of AWS, or endpoint: of another provider"
         yield view.problem((*path, "s3", "region"), got, expected, did_you_mean(region, AWS))
@@ -82,7 +107,8 @@ def _offsite_place(view: View, offsite: Offsite) -> Iterator[Problem]:
             got = f"{region} is in {country}" if known else f"got {show(country)}"
             where: KeyPath = (*path, "s3", "region") if known else (*path, "country")
             expected = f"a country that practice.data_countries allows: {', '.join(allowed)}"
-            yield view.problem(where, got, expected, "choose another region, or let the practice allow the country")
+            fix = f"choose another place, or write practice.data_countries: {show([*allowed, country])}"
+            yield view.problem(where, got, expected, fix)
     place = offsite.location or ([known.latitude, known.longitude] if known else None)
     if view.identity and view.identity.location and place:
         away = kilometres(view.identity.location, place)
@@ -97,12 +123,15 @@ _ROTATE_S = {"daily": DAY_S, "weekly": 7 * DAY_S, "monthly": 31 * DAY_S}
 
 
 def _removable(view: View) -> Iterator[Problem]:
-    removable = view.copies.removable if view.copies else None
+    removable = view.removable
     if removable is None:
         return
     path: KeyPath = ("copies", "removable")
     if view.hosts_sure and removable.on not in view.hosts:
         yield view.unknown((*path, "on"), removable.on, view.hosts, "a host of this practice")
+    elif view.kinds.get(removable.on) == "restore_host":
+        got = f"got {show(removable.on)}, which is a restore_host"
+        yield view.problem((*path, "on"), got, "a host that is there for good")
     if len(removable.disks) < 2:
         got, fix = f"got {len(removable.disks)} disk", "get a second one: one is always away"
         yield view.problem((*path, "disks"), got, "at least 2 disks, or nothing rotates", fix)
@@ -178,24 +207,25 @@ def _overlaps(view: View) -> Iterator[Problem]:
 
     Items that run every few hours are left out: maintenance stops writes for its own time, and their next run is near.
     """
-    slots: dict[str, tuple[Slot, KeyPath]] = {}
+    slots: dict[str, tuple[Time, KeyPath]] = {}
     for name, item in view.items.items():
         at = schedule(item, view.usual)[1] if item else None
         if item and at:
             length = seconds(item.time_limit or "2h") // 60
             days = tuple(weekdays(item.days or "mon-sun"))
-            slots[f"backup {name}"] = (Slot(f"backup {name}", days, minutes(at), length), ("protect", name))
-    offsite = view.copies.offsite if view.copies else None
+            slots[f"backup {name}"] = (Time(f"backup {name}", days, minutes(at), length), ("protect", name))
+    offsite = view.offsite
     if offsite:
         name = "copies.offsite"
         slot = (
             window_slot(name, "mon-sun", offsite.window)
             if offsite.window
-            else Slot(name, tuple(range(7)), minutes(offsite.at), 60)
+            else Time(name, tuple(range(7)), minutes(offsite.at), 60)
         )
         slots[name] = (slot, ("copies", "offsite"))
     for name in ("prune", "check", "reboot"):
-        part = getattr(view.maintenance, name) if view.maintenance else None
+        raw = value_at(view.document.data, ("maintenance", name))
+        part = getattr(view.maintenance, name) if view.maintenance else valid(Slot, raw)
         if part:
             slots[name] = (window_slot(name, part.days, part.window), ("maintenance", name))
     for first, second in overlapping(slot for slot, _ in slots.values()):

@@ -3,13 +3,12 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Iterator
 
-from ansible_collections.holdfast.practice.plugins.plugin_utils.leaves import NOT_AVAILABLE
-from ansible_collections.holdfast.practice.plugins.plugin_utils.model import KINDS, Nas, RestoreHost
+from ansible_collections.holdfast.practice.plugins.plugin_utils.leaves import NOT_AVAILABLE, plain_address
+from ansible_collections.holdfast.practice.plugins.plugin_utils.model import KINDS, Nas, RestoreHost, Retired
 from ansible_collections.holdfast.practice.plugins.plugin_utils.source import Problem, show
-from ansible_collections.holdfast.practice.plugins.plugin_utils.view import View, mapping
+from ansible_collections.holdfast.practice.plugins.plugin_utils.view import View, mapping, valid
 
 
 def _roles(view: View) -> Iterator[Problem]:
@@ -66,10 +65,7 @@ def _addresses(view: View) -> Iterator[Problem]:
         if address is None:
             continue
         path = ("hosts", name, "address")
-        try:
-            plain = ipaddress.ip_address(address).compressed
-        except ValueError:
-            plain = address.lower()
+        plain = plain_address(address)
         if plain in seen:
             yield view.problem(path, f"got {show(address)}, the address of {seen[plain]}", "an address of its own")
         seen.setdefault(plain, name)
@@ -77,8 +73,29 @@ def _addresses(view: View) -> Iterator[Problem]:
             yield view.problem(path, f"got {show(address)} (string)", "an address that is the same for all hosts")
 
 
+def names_apart(view: View) -> Iterator[Problem]:
+    """Refuse two names that are one for people and for disks that see no capitals: each has its own repository."""
+    for section in ("hosts", "protect"):
+        names = mapping(view.document.data.get(section))
+        for name in names:
+            small = name.lower()
+            if name != small and small in names:
+                got = f"the name {show(name)} is {show(small)} in capitals"
+                yield view.problem((section, name), got, "names that differ in more", "give it another name", key=True)
+
+
+MOST_HOSTS = 1000
+
+
+def _number_of_hosts(view: View) -> Iterator[Problem]:
+    if len(view.hosts) > MOST_HOSTS:
+        fix = "describe each site as a practice of its own"
+        yield view.problem(
+            ("hosts",), f"got {len(view.hosts)} hosts", f"at most {MOST_HOSTS} in a practice", fix, key=True
+        )
+
+
 def _names_free(view: View) -> Iterator[Problem]:
-    """Refuse two names that are one for file systems and people: none now, as names are lower case only."""
     for ups in view.power:
         if ups in view.hosts:
             yield view.problem(("power", ups), f"the name {show(ups)} is also a host", "a name of its own", key=True)
@@ -136,13 +153,14 @@ def _winrm(view: View) -> Iterator[Problem]:
             yield view.problem(
                 path, f"winrm on a host with os: {host.os}", "winrm only with os: windows", fix, key=True
             )
-        elif winrm.port == 5985:
-            got, fix = "got 5985, the port of WinRM without TLS", "write 5986"
-            yield view.problem((*path, "port"), got, "the port of WinRM over TLS", fix)
 
 
 def _retired(view: View) -> Iterator[Problem]:
-    for name in mapping(view.document.data.get("retired")):
+    for name, raw in mapping(view.document.data.get("retired")).items():
+        part = valid(Retired, raw)
+        if part and part.keep_until and part.keep_until < part.date:
+            got, expected = f"got {show(part.keep_until)}, before {show(part.date)}", "a day after date"
+            yield view.problem(("retired", name, "keep_until"), got, expected)
         if name in view.hosts:
             got = f"the host {show(name)} is in use and retired"
             fix = (
@@ -156,6 +174,7 @@ RULES = (
     _restore_host_apart,
     _pools,
     _addresses,
+    _number_of_hosts,
     _names_free,
     _netbios,
     _ports,

@@ -4,8 +4,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from fnmatch import fnmatchcase
 
+from ansible_collections.holdfast.practice.plugins.module_utils.agent_files import compile_excludes, excluded
 from ansible_collections.holdfast.practice.plugins.plugin_utils.leaves import is_windows, seconds
 from ansible_collections.holdfast.practice.plugins.plugin_utils.model import Item, interval_s, schedule
 from ansible_collections.holdfast.practice.plugins.plugin_utils.source import KeyPath, Problem, nearest, show
@@ -85,9 +85,21 @@ def _database_whole(view: View, name: str, item: Item) -> Iterator[Problem]:
     if getattr(database, other) is not None:
         got = f"{other} for a database of {database.engine}"
         yield view.problem((*here, other), got, f"only {wanted}", f"leave {other} out", key=True)
-    if database.path and database.path.endswith(("/", "\\")):
+    if database.path and (database.path.endswith("\\") or _holds_others(view, name, database.path)):
         got, fix = f"got {show(database.path)}, a folder", "write the path of the database's file"
         yield view.problem((*here, "path"), got, "a file", fix)
+
+
+def _holds_others(view: View, name: str, path: str) -> bool:
+    """Say whether the document itself names something below a path, on a host that has both."""
+    together = {each for names in view.protected.values() if name in names for each in names}
+    for other in together:
+        item = view.items.get(other)
+        paths = [*(item.paths or []), *(item.must_have or [])] if item else []
+        paths += [item.database.path] if item and item.database and item.database.path else []
+        if any(_below(each, [path]) and _plain(each) != _plain(path) for each in paths):
+            return True
+    return False
 
 
 def _engines_fit(view: View) -> Iterator[Problem]:
@@ -123,15 +135,18 @@ def _below(path: str, roots: Iterable[str]) -> bool:
     return any(f"{_plain(path)}/".startswith(f"{_plain(root)}/") for root in roots)
 
 
+_ANY_FILE = ("holdfast-any-file", "Any other.x")  # a pattern that matches both of these matches everything
+
+
 def _hides(pattern: str, path: str) -> bool:
-    """Say whether an exclude pattern hides a path or a folder above it, the way restic matches."""
-    windows = is_windows(path)
-    parts, pattern = _plain(path).strip("/").split("/"), _plain(pattern) if windows else pattern
-    for end in range(1, len(parts) + 1):
-        whole = "/".join(parts[:end]) if windows else "/" + "/".join(parts[:end])
-        if fnmatchcase(whole if "/" in pattern else parts[end - 1], pattern):
-            return True
-    return False
+    """Say whether an exclude pattern hides a path, a folder above it, or all that lies in it, as the agent matches."""
+    path = "/" + _plain(path).replace(":", "", 1).strip("/") if is_windows(path) else path
+    if is_windows(pattern):
+        pattern = "/" + _plain(pattern).replace(":", "", 1).strip("/")
+    wanted = compile_excludes([pattern])
+    parts = path.strip("/").split("/")
+    above = any(excluded("/" + "/".join(parts[:end]), wanted) for end in range(1, len(parts) + 1))
+    return above or all(excluded(f"{path.rstrip('/')}/{name}", wanted) for name in _ANY_FILE)
 
 
 def _items_paths(view: View) -> Iterator[Problem]:
@@ -144,9 +159,10 @@ def _items_paths(view: View) -> Iterator[Problem]:
                 got, expected = f"got {show(path)} (string)", "a path at or below one of paths"
                 yield view.problem(("protect", name, "must_have", index), got, expected)
         for index, pattern in enumerate(item.exclude or []):
-            hidden = next((path for path in [*item.paths, *wanted] if _hides(pattern, path)), None)
+            hidden = next((path for path in [*wanted, *item.paths] if _hides(pattern, path)), None)
             if hidden:
-                got = f"the pattern {show(pattern)} hides {show(hidden)}"
+                what = "the must-have " if hidden in wanted else ""
+                got = f"the pattern {show(pattern)} hides {what}{show(hidden)}"
                 yield view.problem(("protect", name, "exclude", index), got, "patterns that leave it in the backup")
 
 

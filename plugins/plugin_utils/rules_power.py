@@ -87,4 +87,21 @@ def _one_battery_once(view: View) -> Iterator[Problem]:
                 yield view.problem(path, got, "each UPS once", f"add {name}'s hosts to the feeds of {first}")
 
 
-RULES = (_ups_wiring, _ups_budget, _supplies, _one_battery_once)
+_TELLS_APART = ("serial", "vendorid", "productid", "product", "vendor", "bus", "busport", "device")
+
+
+def _usb_told_apart(view: View) -> Iterator[Problem]:
+    """Refuse two batteries on the USB of one host that nothing tells apart: both drivers would take the same one."""
+    first: dict[str, str] = {}
+    for name, ups in view.power.items():
+        usb = ups and (ups.port in (None, "auto")) and ("usb" in ups.driver or ups.driver == "nutdrv_qx")
+        if not ups or not usb or set(ups.settings or {}) & set(_TELLS_APART):
+            continue
+        other = first.setdefault(ups.attached_to, name)
+        if other != name:
+            got = f"nothing tells {name} from {other}: both are on the USB of {ups.attached_to}"
+            fix = 'add settings: {serial: "..."} to both (nut-scanner prints it)'
+            yield view.problem(("power", name), got, "a serial number of each", fix, key=True)
+
+
+RULES = (_ups_wiring, _ups_budget, _supplies, _one_battery_once, _usb_told_apart)

@@ -8,7 +8,6 @@ that a practice document needs (mappings, lists, scalars) and names everything e
 
 from __future__ import annotations
 
-import difflib
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator
@@ -20,22 +19,27 @@ import yaml
 
 KeyPath = tuple[str | int, ...]
 
-MAX_BYTES = 2 * 1024 * 1024
+MAX_BYTES = 1024 * 1024
 MAX_DEPTH = 20
 # Stands in Problem.expected for a value that YAML reads otherwise than written; the model knows what was expected.
 MISREAD = "text in quotes"
 
-_SECRET_KEY = re.compile(
-    r"(^|[_-])(password|passwd|pwd|passphrase|secret|token|api[_-]?key|private[_-]?key|credential)s?($|[_-])",
-    re.IGNORECASE,
-)
-_PRIVATE_KEY_TEXT = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----")
+_HIDDEN_WORDS = "passwor[dt]|passwd|passphrase|kennwort|secret|token|api[_ -]?key|private[_ -]?key|credential"
+_SECRET_KEY = re.compile(rf"(?:^|[^a-z])(?:{_HIDDEN_WORDS}|pwd|pw|pass)s?(?:$|[^a-z])")
+_SECRET_TEXT = re.compile(rf"(?:{_HIDDEN_WORDS})", re.IGNORECASE)
+_PRIVATE_KEY_TEXT = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY|AGE-SECRET-KEY-1|PuTTY-User-Key-File", re.IGNORECASE)
+# Where the keys are names that a practice chooses: an item may be called credentials.
+_NAMED = ("hosts", "protect", "power", "retired")
+_NAMED_VALUE = re.compile(r"(daily|weekly|monthly|select\s.*|with\s.*)", re.IGNORECASE | re.DOTALL)
 _TAG = "tag:yaml.org,2002:"
 _TAGS = ("null", "bool", "int", "float", "timestamp", "str", "value", "map", "seq")
 _CURLY_QUOTES = "\u201c\u201d\u201e\u00ab\u00bb\u2018\u2019\u201a"
-_INVISIBLE = re.compile("[\u00a0\u2007\u202f\u200b-\u200f\u2060\ufeff]")
+_INVISIBLE = re.compile("[\u00a0\u00ad\u2007\u202f\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff]")
 _TEMPLATE = re.compile(r"\{\{|\{%")
-_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+# U+0085, U+2028 and U+2029 are ends of lines for YAML and for no editor: every line number after them would be wrong.
+_CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029\ufffe\uffff\ud800-\udfff]")
+_COMMENT_CUT = re.compile(r"[ \t]+#[^\s#]")
+_LONGEST = 800  # characters of one part of a message
 _PLAIN_INTEGER = re.compile(r"[-+]?(0|[1-9][0-9]*)")
 _VAULT_FIX = (
     "take it out of this file: secrets live in group_vars/all/vault.yml (made by: bin/holdfast secrets PRACTICE_FOLDER)"
@@ -58,10 +62,27 @@ class Problem:
     expected: str
     fix: str = ""
 
+    def __post_init__(self) -> None:
+        # The last line of defence: one line of text, whatever came from the document.
+        for name in ("file", "path", "got", "expected", "fix"):
+            text = getattr(self, name)
+            if not text.isprintable() or len(text) > _LONGEST:
+                object.__setattr__(self, name, _printable(text))
+
     def __str__(self) -> str:
         place = f"{self.file}:{self.line}" if self.line else self.file
         parts = [self.got, f"expected {self.expected}" if self.expected else "", self.fix]
         return ": ".join(p for p in (place, self.path) if p) + ": " + "; ".join(p for p in parts if p)
+
+
+def is_secret_name(key: str) -> bool:
+    """Say whether a key by this name is taken for a secret."""
+    return bool(_SECRET_KEY.search(key))
+
+
+def _printable(text: str) -> str:
+    shown = text if len(text) <= _LONGEST else text[: _LONGEST - 3] + "..."
+    return "".join(char if char.isprintable() else json.dumps(char)[1:-1] for char in shown)
 
 
 def dotted(path: KeyPath) -> str:
@@ -77,6 +98,9 @@ def dotted(path: KeyPath) -> str:
 
 def show(value: object, limit: int = 60) -> str:
     """Write a value on one line for a message, shortened, control characters escaped."""
+    if isinstance(value, str) and len(value) > limit:
+        value = value[:limit]  # quick for texts of megabytes
+        return json.dumps(value, ensure_ascii=False)[: limit - 4] + '..."'
     text = json.dumps(value, ensure_ascii=False, default=str)
     return text if len(text) <= limit else text[: limit - 4] + '..."'
 
@@ -103,6 +127,10 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """Give the nearest of the known names, or an empty string."""
+    import difflib  # most documents are right and never ask
+
+    if len(name) > 200:
+        return ""
     by_lower = {item.lower(): item for item in known}
     near = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.7)
     return by_lower[near[0]] if near else ""
@@ -124,7 +152,8 @@ class Document:
 
     hazards: what is wrong with a value whatever the field, by key path. Where YAML reads a value otherwise than written
     (expected is MISREAD), data holds the text as written and the model adds what it expected there.
-    hidden: key paths at and below which no value may be shown. duplicates: keys that came twice; data holds the first.
+    hidden: key paths at and below which no value may be shown; hidden_below: key paths below which neither values nor keys
+    may. duplicates: keys that came twice; data holds the first. What is surely a secret is not in data at all.
     """
 
     file: str
@@ -134,6 +163,7 @@ class Document:
     texts: dict[KeyPath, str] = field(default_factory=dict)
     hazards: dict[KeyPath, Problem] = field(default_factory=dict)
     hidden: set[KeyPath] = field(default_factory=set)
+    hidden_below: set[KeyPath] = field(default_factory=set)
     duplicates: set[KeyPath] = field(default_factory=set)
 
     def mark(self, path: KeyPath, key: bool = False) -> tuple[int, int]:
@@ -146,32 +176,44 @@ class Document:
 
     def is_hidden(self, path: KeyPath) -> bool:
         """Say whether the value at path may not be shown."""
-        return any(path[:end] in self.hidden for end in range(len(path) + 1))
+        return bool(self.hidden or self.hidden_below) and (
+            any(path[:end] in self.hidden for end in range(len(path) + 1))
+            or any(path[:end] in self.hidden_below for end in range(len(path)))
+        )
 
     def problem(self, path: KeyPath, got: str, expected: str, fix: str = "", key: bool = False) -> Problem:
         """Make a Problem at the place of a key path; values below a hidden path are never shown."""
-        if got.startswith("got ") and self.is_hidden(path):
-            got = "got a value (hidden)"
-        return Problem(self.file, *self.mark(path, key), dotted(path), got, expected, fix)
+        mark = self.mark(path, key)
+        if self.is_hidden(path):
+            below = next((end for end in range(len(path)) if path[:end] in self.hidden_below), len(path))
+            if below < len(path):
+                got, path = "unknown key (hidden)" if got.startswith("unknown key") else got, path[:below]
+            if got != "missing" and "(hidden)" not in got and not (key and path not in self.hidden):
+                got, fix = "got a value (hidden)", ""
+        return Problem(self.file, *mark, dotted(path), got, expected, fix)
 
 
-class _Loader(yaml.SafeLoader):
+Refuse = Callable[[Any, str, str, str], None]
+
+
+class _Composer(yaml.composer.Composer):
     """PyYAML's composer that notes what a practice document must not hold: anchors, aliases and very deep nesting."""
 
-    def __init__(self, stream: str, refuse: Callable[[Any, str, str, str], None]) -> None:
-        super().__init__(stream)
-        self.refuse = refuse
-        self.depth = 0
+    refuse: Refuse
+    depth = 0
 
     def compose_node(self, parent: Any, index: Any) -> Any:
-        event: Any = self.peek_event()  # type: ignore[no-untyped-call]
+        event: Any = self.peek_event()  # type: ignore[attr-defined]
+        # The names of aliases and anchors are not said: they may be what somebody believes to be a password.
         if isinstance(event, yaml.AliasEvent):
-            self.refuse(event.start_mark, f"got an alias (*{event.anchor})", "a value", "write the value out")
-            self.get_event()  # type: ignore[no-untyped-call]
+            fix = "write the value out, or in quotes where the * belongs to it"
+            self.refuse(event.start_mark, "got an alias (*)", "a value", fix)
+            self.get_event()  # type: ignore[attr-defined]
             mark: Any = event.start_mark
             return yaml.ScalarNode(_TAG + "null", "", mark, mark)
-        if getattr(event, "anchor", None):
-            self.refuse(event.start_mark, f"got an anchor (&{event.anchor})", "a value", f"leave &{event.anchor} out")
+        if event.anchor:
+            fix = "leave it out, or write the value in quotes where the & belongs to it"
+            self.refuse(event.start_mark, "got an anchor (&)", "a value", fix)
             event.anchor = None
         self.depth += 1
         if self.depth > MAX_DEPTH:
@@ -180,6 +222,33 @@ class _Loader(yaml.SafeLoader):
             return super().compose_node(parent, index)
         finally:
             self.depth -= 1
+
+
+class _Loader(_Composer, yaml.SafeLoader):
+    """Reads with PyYAML alone: slow, and knows what to say about mistakes."""
+
+    def __init__(self, stream: str, refuse: Refuse) -> None:
+        self.refuse = refuse
+        yaml.SafeLoader.__init__(self, stream)
+
+
+if yaml.__with_libyaml__:
+
+    class _FastLoader(_Composer, yaml.CSafeLoader):
+        """Reads with libyaml, ten times as fast. Whatever it refuses is read again by the other one."""
+
+        def __init__(self, stream: str, refuse: Refuse) -> None:
+            self.refuse = refuse
+            yaml.CSafeLoader.__init__(self, stream)
+            _Composer.__init__(self)
+
+
+def _compose(text: str, refuse: Refuse, fast: bool) -> Any:
+    loader: Any = (_FastLoader if fast else _Loader)(text, refuse)
+    try:
+        return loader.get_single_node()
+    finally:
+        loader.dispose()
 
 
 def read(path: Path, name: str = "") -> tuple[Document | None, list[Problem]]:
@@ -205,20 +274,22 @@ def parse(raw: bytes, name: str) -> tuple[Document | None, list[Problem]]:
     def refuse(mark: Any, got: str, expected: str, fix: str) -> None:
         problems.append(Problem(name, mark.line + 1, mark.column + 1, "", got, expected, fix))
 
-    try:
-        loader = _Loader(text, refuse)
+    node: Any = None
+    # libyaml lets tabs pass where PyYAML names them.
+    for fast in (True, False) if yaml.__with_libyaml__ and "\t" not in text else (False,):
+        problems.clear()
         try:
-            node = loader.get_single_node()
-        finally:
-            loader.dispose()
-    except yaml.YAMLError as error:
-        return None, sorted({*problems, *_syntax_problems(error, text, name)})
-    except RecursionError:
-        return None, [Problem(name, 1, 1, "", "the nesting is too deep", f"at most {MAX_DEPTH} levels")]
+            node = _compose(text, refuse, fast)
+            break
+        except yaml.YAMLError as error:
+            if not fast:
+                return None, sorted({*problems, *_syntax_problems(error, text, name)})
+        except RecursionError:
+            return None, [Problem(name, 1, 1, "", "the nesting is too deep", f"at most {MAX_DEPTH} levels")]
     if node is None or (isinstance(node, yaml.ScalarNode) and node.tag == _TAG + "null" and not node.value):
         fix = "start with the example in inventories/harbour-street/practice.yml"
         return None, [Problem(name, 1, 1, "", "the document is empty", "a practice document", fix)]
-    reader = _Reader(Document(name), problems)
+    reader = _Reader(Document(name), problems, text)
     data = reader.value(node, ())
     if not isinstance(data, dict):
         got = described(data)
@@ -246,9 +317,13 @@ def _decode(raw: bytes, name: str) -> tuple[str, Problem | None]:
     found = _CONTROL.search(text)
     if found:
         line = text.count("\n", 0, found.start()) + 1
-        got = f"there is a control character (U+{ord(found[0]):04X})"
-        return "", Problem(name, line, found.start() - text.rfind("\n", 0, found.start()), "", got, "text", "delete it")
+        column = found.start() - text.rfind("\n", 0, found.start())
+        return "", Problem(name, line, column, "", _control(found[0]), "text", "delete it")
     return text, None
+
+
+def _control(char: str) -> str:
+    return f"there is a control character (U+{ord(char):04X})"
 
 
 def _syntax_problems(error: yaml.YAMLError, text: str, name: str) -> Iterator[Problem]:
@@ -263,13 +338,21 @@ def _syntax_problems(error: yaml.YAMLError, text: str, name: str) -> Iterator[Pr
         yield Problem(name, number + 1, place, "", got, "spaces", "write two spaces for each level")
     if tabs:
         return
-    line = lines[at] if lines else ""
+    line = lines[at][:2000] if lines else ""
     for pattern, got, expected, fix in _SYNTAX_HINTS:
         found = pattern.search(line)
         if found:
             yield Problem(name, at + 1, found.start() + 1, "", got.format(*found.groups()), expected, fix)
             return
-    reason = getattr(error, "problem", None) or str(error).splitlines()[0]
+    begin = getattr(error, "context_mark", None)
+    for number in range(begin.line if begin else at, at):
+        found = re.search(r"\s#[^\s#]", lines[number][:2000])
+        if found:
+            fix = "write the text in quotes where the # belongs to it"
+            yield Problem(name, number + 1, found.start() + 2, "", _CUT, "the end of what began here", fix)
+            return
+    # PyYAML quotes from the document in places; that may be what somebody believes to be a password.
+    reason = re.sub(r"'[^'<]{2,}'", "(hidden)", str(getattr(error, "problem", None) or error).split("\n", 1)[0])
     context = getattr(error, "context", None) or ""
     if "escape" in reason:
         got, expected = "there is a backslash in double quotes", "text in single quotes"
@@ -285,6 +368,7 @@ def _syntax_problems(error: yaml.YAMLError, text: str, name: str) -> Iterator[Pr
     yield Problem(name, at + 1, column, "", got, expected, fix)
 
 
+_CUT = "what follows # is a comment"
 _SYNTAX_HINTS = [
     (
         re.compile(r"\{\{|\{%"),
@@ -295,7 +379,7 @@ _SYNTAX_HINTS = [
     (re.compile(r"(?<=\S)\t|\t(?=\S)"), "there is a tab character", "spaces", "write a space instead"),
     (re.compile(rf"[{_CURLY_QUOTES}]"), "there are curly quotes", 'straight quotes "', 'write straight quotes: "text"'),
     (
-        re.compile(r"(?<=[:\-,\[] )([%@`])"),
+        re.compile(r"(?:^|(?<=[:\-,\[] )|(?<=[\[{,]))([%@`*&!|>])(?=\S)"),
         "the text begins with {}",
         "text in quotes",
         'write it in straight quotes: "..."',
@@ -312,27 +396,30 @@ _SYNTAX_HINTS = [
 class _Reader:
     """Turn YAML nodes into plain data, keeping places and texts, and noting what was written otherwise than meant."""
 
-    def __init__(self, document: Document, problems: list[Problem]) -> None:
+    def __init__(self, document: Document, problems: list[Problem], text: str) -> None:
         self.document = document
         self.problems = problems
+        self.text = text
 
     def value(self, node: Any, path: KeyPath) -> Any:
         doc = self.document
         doc.value_marks[path] = (node.start_mark.line + 1, node.start_mark.column + 1)
         if node.tag.removeprefix(_TAG) not in _TAGS:
-            tag = node.tag.replace(_TAG, "!!")
+            tag = show(node.tag.replace(_TAG, "!!"))[1:-1]
             fix = _VAULT_FIX if tag.startswith("!vault") else f"leave {tag} out"
             self.hazard(path, f"got a tag ({tag})", "a plain value", fix)
             return None
+        if isinstance(node, yaml.ScalarNode):
+            return self.scalar(node, path)
         if isinstance(node, yaml.MappingNode):
             return self.mapping(node, path)
-        if isinstance(node, yaml.SequenceNode):
-            return [self.value(child, (*path, index)) for index, child in enumerate(node.value)]
-        return self.scalar(node, path)
+        return [self.value(child, (*path, index)) for index, child in enumerate(node.value)]
 
     def mapping(self, node: Any, path: KeyPath) -> dict[str, Any]:
         result: dict[str, Any] = {}
+        doc = self.document
         for key_node, value_node in node.value:
+            place = (key_node.start_mark.line + 1, key_node.start_mark.column + 1)
             if not isinstance(key_node, yaml.ScalarNode):
                 template = isinstance(key_node, yaml.MappingNode)
                 got = "got a template" if template else "got a list as a key"
@@ -341,77 +428,120 @@ class _Reader:
                     if template
                     else "write a name as the key"
                 )
-                place = (key_node.start_mark.line + 1, key_node.start_mark.column + 1)
                 # {{ x }} without quotes is a mapping in a mapping for YAML: the value above is what was meant
-                self.document.hazards[path] = Problem(
-                    self.document.file, *place, dotted(path), got, "the value itself", fix
-                )
+                doc.hazards[path] = Problem(doc.file, *place, dotted(path), got, "the value itself", fix)
                 continue
             key = str(key_node.value)
+            refused = self.key(key_node, value_node, path) if _SUSPECT_KEY.search(key) else None
+            if refused and refused[0] == _IN_A_KEY:
+                key = "(hidden)"
             here = (*path, key)
             if key in result:
-                self.document.duplicates.add(here)
-                first = self.document.key_marks[here][0]
-                place = (key_node.start_mark.line + 1, key_node.start_mark.column + 1)
-                got = f"duplicate key {show(key)} at lines {first} and {place[0]}"
+                doc.duplicates.add(here)
+                got = f"duplicate key {show(key)} at lines {doc.key_marks[here][0]} and {place[0]}"
                 fix = f"keep one of the two {show(key)}"
-                self.problems.append(Problem(self.document.file, *place, dotted(here), got, "each key once", fix))
+                self.problems.append(Problem(doc.file, *place, dotted(here), got, "each key once", fix))
                 continue
-            self.document.key_marks[here] = (key_node.start_mark.line + 1, key_node.start_mark.column + 1)
-            result[key] = None
-            refused = self.key(key_node, value_node, here)
+            doc.key_marks[here] = place
             if refused:
-                self.document.hazards[here] = self.document.problem(here, *refused, key=True)
-                self.document.value_marks[here] = self.document.key_marks[here]
-                continue
-            result[key] = self.value(value_node, here)
+                result[key] = None
+                doc.hidden.add(here)
+                doc.hazards[here] = Problem(doc.file, *place, dotted(here), *refused)
+                doc.value_marks[here] = place
+            else:
+                result[key] = self.value(value_node, here)
         return result
 
-    def key(self, node: Any, value: Any, path: KeyPath) -> tuple[str, str, str] | None:
+    def key(self, node: Any, value: Any, above: KeyPath) -> tuple[str, str, str] | None:
         """Say what is wrong with a key (got, expected, fix); its value is then not looked at any more."""
         key = node.value
-        if _SECRET_KEY.search(key):
-            self.document.hidden.add(path)
+        mapping = isinstance(value, yaml.MappingNode)
+        words = re.sub(r"([a-z0-9])([A-Z])", r"\1_\2", key).lower()
+        alone = isinstance(value, yaml.ScalarNode) and not value.style and not value.value
+        if _secret_in(key) or (alone and _SECRET_TEXT.search(key) and not _SECRET_KEY.search(f"{words}s")):
+            return _IN_A_KEY, "no secrets in this document", _VAULT_FIX
         if node.tag == _TAG + "merge":
             return "got a merge key (<<)", "plain keys", "write the keys out"
         if _TEMPLATE.search(key):
             return "got a template as a key", "a name", "write the name out"
-        if node.style is None and key[:1] in _CURLY_QUOTES:
+        if not node.style and key[:1] in _CURLY_QUOTES:
             return "there are curly quotes", 'straight quotes "', "write the key without quotes"
-        if _INVISIBLE.search(key):
+        if _INVISIBLE.search(key) or _CONTROL.search(key):
             return "there is an invisible character in the key", "a plain name", "type the key again"
         if key.startswith("ansible_"):
-            self.document.hidden.add(path)
             fix = "leave it out: user and key are set below access:, the rest is worked out"
             return f"the key {show(key)} is reserved", "keys of a practice document", fix
-        if _SECRET_KEY.search(key) and not isinstance(value, yaml.MappingNode):
-            return "there is a plain-text secret (hidden)", "no secrets in this document", _VAULT_FIX
+        if not _SECRET_KEY.search(words):
+            return None
+        if mapping and len(above) == 1 and above[0] in _NAMED:
+            self.document.hidden_below.add((*above, key))
+        elif not (isinstance(value, yaml.ScalarNode) and _NAMED_VALUE.fullmatch(value.value)):
+            if not re.fullmatch(r"[A-Za-z_-]{1,40}", key):
+                return _IN_A_KEY, "no secrets in this document", _VAULT_FIX
+            return _IN_PLAIN_TEXT, "no secrets in this document", _VAULT_FIX
         return None
 
     def scalar(self, node: Any, path: KeyPath) -> Any:
-        doc, text = self.document, str(node.value)
+        doc, text = self.document, node.value
         doc.texts[path] = text
-        plain = node.style is None
         kind = node.tag.rsplit(":", 1)[-1]
-        value = _CONSTRUCT.get(kind, str)(text)
-        if _PRIVATE_KEY_TEXT.search(text):
-            self.hazard(path, "there is a private key (hidden)", "no secrets in this document", _VAULT_FIX)
-        elif _TEMPLATE.search(text):
-            fix = "write the value out; a practice document is not templated"
-            self.hazard(path, f"got a template {show(text)} (string)", "the value itself", fix)
-        elif plain and text[:1] and text[0] in _CURLY_QUOTES:
-            self.hazard(
-                path, f"there are curly quotes: {show(text)}", "straight quotes", f"write {show(text[1:-1].strip())}"
-            )
-        elif plain and kind in _MISREAD:
-            reading = _MISREAD[kind](text, value)
-            if reading:
-                self.hazard(path, reading[0], MISREAD, reading[1])
-                return text  # what was meant, so that the model can say whether it would do in quotes
+        plain = not node.style  # PyYAML says None, libyaml ""
+        if _SUSPECT_TEXT.search(text):
+            secret = _secret_in(text)
+            if secret or _SECRET_TEXT.search(text):
+                doc.hidden.add(path)
+            if secret:
+                self.hazard(path, secret, "no secrets in this document", _VAULT_FIX)
+                return None
+            if _TEMPLATE.search(text):
+                fix = "write the value out; a practice document is not templated"
+                self.hazard(path, f"got a template {show(text)} (string)", "the value itself", fix)
+                return text
+            if plain and text[0] in _CURLY_QUOTES:
+                fix = f"write {show(text[1:-1].strip())}"
+                self.hazard(path, f"got curly quotes: {show(text)}", "straight quotes", fix)
+                return text
+            found = _CONTROL.search(text)
+            if found:
+                self.hazard(path, _control(found[0]), "text", "delete it")
+                return None
+        if not plain:
+            return _CONSTRUCT[kind](text) if kind in _CONSTRUCT else text
+        if kind == "str":
+            if _COMMENT_CUT.match(self.text, node.end_mark.index):
+                fix = "write all of it in quotes, or a blank after the #"
+                self.hazard(path, f"got {show(text)} (string): {_CUT}", "text in quotes", fix)
+            return text
+        value = _CONSTRUCT[kind](text) if kind in _CONSTRUCT and len(text) <= _LONGEST_NUMBER else text
+        reading = _MISREAD[kind](text, value) if kind in _MISREAD else None
+        if reading:
+            self.hazard(path, reading[0], MISREAD, reading[1])
+            return text  # what was meant, so that the model can say whether it would do in quotes
         return value
 
     def hazard(self, path: KeyPath, got: str, expected: str, fix: str) -> None:
         self.document.hazards[path] = self.document.problem(path, got, expected, fix)
+
+
+_LONGEST_NUMBER = 100
+_IN_PLAIN_TEXT = "there is a plain-text secret (hidden)"
+_IN_A_KEY = "there is a secret in a key (hidden)"
+# What most keys and values are free of, so that one look is enough for them
+_SUSPECT_KEY = re.compile(rf"[^\w -]|^(ansible_|<<)|{_HIDDEN_WORDS}|pwd|pw|pass|[^\x00-\x7f]|^=", re.IGNORECASE)
+_SUSPECT_TEXT = re.compile(
+    rf"[{{@\x00-\x08\x0b-\x1f]|{_HIDDEN_WORDS}|^[{_CURLY_QUOTES}]|[\x7f-\x9f\u2028\u2029\ud800-\udfff\ufffe\uffff]"
+    r"|PRIVATE KEY|AGE-SECRET|PuTTY",
+    re.IGNORECASE,
+)
+
+
+def _secret_in(text: str) -> str:
+    """Say what is surely secret in a text, or nothing."""
+    if _PRIVATE_KEY_TEXT.search(text):
+        return "there is a private key (hidden)"
+    # From the first // to the last @, blanks or not: a password may hold anything
+    start = text.find("://")
+    return "got an address with a user or password in it (hidden)" if 0 <= start < text.rfind("@") else ""
 
 
 def _to_int(text: str) -> int | str:
@@ -435,14 +565,14 @@ def _to_int(text: str) -> int | str:
 
 def _to_float(text: str) -> float | str:
     digits = text.replace("_", "").lower()
-    if digits.lstrip("+-") in (".inf", ".nan"):
-        return float(digits.replace(".", ""))
-    if ":" in digits:
-        sign, total = (-1.0 if digits.startswith("-") else 1.0), 0.0
-        for part in digits.lstrip("+-").split(":"):
-            total = total * 60 + float(part)
-        return sign * total
     try:
+        if digits.lstrip("+-") in (".inf", ".nan"):
+            return float(digits.replace(".", ""))
+        if ":" in digits:
+            sign, total = (-1.0 if digits.startswith("-") else 1.0), 0.0
+            for part in digits.lstrip("+-").split(":"):
+                total = total * 60 + float(part)
+            return sign * total
         return float(digits)
     except ValueError:
         return text
@@ -460,7 +590,7 @@ def _int_misread(text: str, value: Any) -> tuple[str, str] | None:
     elif text.lstrip("+-").startswith("0"):
         why = f"YAML reads {text} as an octal number"
     else:
-        why = f"YAML reads {text} as a number"
+        why = f"YAML reads {show(text)[1:-1]} as a number"
     return described(value), why
 
 

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from functools import cache
 from zoneinfo import ZoneInfo
 
-from ansible_collections.holdfast.practice.plugins.plugin_utils.leaves import weekdays
+from ansible_collections.holdfast.practice.plugins.plugin_utils.leaves import WEEKDAYS, weekdays
 
 DAY_MIN, WEEK_MIN = 24 * 60, 7 * 24 * 60
 USUAL_AT = "21:00"
@@ -43,7 +43,12 @@ class Slot:
         return any(a < d and c < b for a, b in self.spans() for c, d in other.spans())
 
     def __str__(self) -> str:
-        return f"{self.name} {clock(self.start)}-{clock(self.start + self.length)}"
+        days = "" if len(self.days) == len(WEEKDAYS) else f" ({_named(self.days)})"
+        return f"{self.name} {clock(self.start)}-{clock(self.start + self.length)}{days}"
+
+
+def _named(days: tuple[int, ...]) -> str:
+    return WEEKDAYS[days[0]] if len(days) == 1 else f"{WEEKDAYS[days[0]]}-{WEEKDAYS[days[-1]]}"
 
 
 def minutes(text: str) -> int:

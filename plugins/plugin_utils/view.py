@@ -18,7 +18,9 @@ from ansible_collections.holdfast.practice.plugins.plugin_utils.model import (
     Maintenance,
     Network,
     Objectives,
+    Offsite,
     Practice,
+    Removable,
     Ups,
     Within,
 )
@@ -40,7 +42,9 @@ def _adapter(kind: Any) -> TypeAdapter[Any]:
 
 
 def valid(kind: Any, value: Any) -> Any:
-    """Give the checked part, or None when it is wrong in itself (which is said elsewhere)."""
+    """Give the checked part, or None when it is not there or wrong in itself (which is said elsewhere)."""
+    if value is None:
+        return None
     try:
         return _adapter(kind).validate_python(value)
     except ValidationError:
@@ -60,7 +64,15 @@ def _names_sure(document: Document, section: str, kind: Any) -> bool:
     if any(path[:1] == (section,) and len(path) == 2 for path in document.duplicates):
         return False
     names = mapping(document.data.get(section))
-    return all(valid(kind, name) is not None and (section, name) not in document.hazards for name in names)
+    return all((not kind or valid(kind, name)) and (section, name) not in document.hazards for name in names)
+
+
+def _within(data: dict[str, Any]) -> Within | None:
+    if "retention" not in data:
+        usual: Within = Practice.model_fields["retention"].get_default(call_default_factory=True).within
+        return usual
+    said: Within | None = valid(Within, value_at(data, ("retention", "within")))
+    return said
 
 
 def strings(value: Any) -> list[str]:
@@ -83,6 +95,8 @@ class View:
     objectives: Objectives | None = None
     identity: Identity | None = None
     copies: Copies | None = None
+    offsite: Offsite | None = None
+    removable: Removable | None = None
     line: Network | None = None
     within: Within | None = None
     maintenance: Maintenance | None = None
@@ -109,16 +123,20 @@ class View:
             objectives=practice.objectives if practice else valid(Objectives, data.get("objectives", {})),
             identity=practice.practice if practice else valid(Identity, data.get("practice")),
             copies=practice.copies if practice else valid(Copies, data.get("copies")),
+            offsite=practice.copies.offsite if practice else valid(Offsite, value_at(data, ("copies", "offsite"))),
+            removable=practice.copies.removable
+            if practice
+            else valid(Removable, value_at(data, ("copies", "removable"))),
             line=practice.line if practice else valid(Network, data.get("line")),
-            within=practice.retention.within if practice else valid(Within, value_at(data, ("retention", "within"))),
+            within=practice.retention.within if practice else _within(data),
             maintenance=practice.maintenance if practice else valid(Maintenance, data.get("maintenance")),
             zone=practice.practice.timezone if practice else valid(Zone, value_at(data, ("practice", "timezone"))),
             usual=usual_time(practice.hours if practice else valid(Hours, data.get("hours"))),
             prove=mapping(data.get("prove")),
             kinds={name: str(mapping(raw).get("kind")) for name, raw in hosts.items()},
             protected={name: strings(mapping(raw).get("protect")) for name, raw in hosts.items()},
-            hosts_sure=_names_sure(document, "hosts", HostId),
-            items_sure=_names_sure(document, "protect", ItemId),
+            hosts_sure=_names_sure(document, "hosts", None if practice else HostId),
+            items_sure=_names_sure(document, "protect", None if practice else ItemId),
             fed={host for raw in power.values() for host in strings(mapping(raw).get("feeds"))},
         )
 
