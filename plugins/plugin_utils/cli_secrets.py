@@ -11,7 +11,12 @@ from pathlib import Path
 
 from ansible_collections.holdfast.practice.plugins.plugin_utils import secrets
 from ansible_collections.holdfast.practice.plugins.plugin_utils.cli import fail
-from ansible_collections.holdfast.practice.plugins.plugin_utils.folder import DOCUMENT, InvalidPracticeError, load
+from ansible_collections.holdfast.practice.plugins.plugin_utils.folder import (
+    DOCUMENT,
+    InvalidPracticeError,
+    certificates,
+    load,
+)
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,6 +38,10 @@ def run(options: argparse.Namespace) -> int:
     try:
         practice, _ = load(folder / DOCUMENT)
         made = secrets.apply(folder, practice, options.vault_password_file, options.create_password)
+        facts = {
+            f"certificates/{name}.pem": secrets.certificate_facts(pem)
+            for name, pem in certificates(practice, folder).items()
+        }
     except InvalidPracticeError as error:
         print(*error.problems, sep="\n")
         return fail(f"the document has mistakes ({len(error.problems)}); no secret was made")
@@ -41,7 +50,7 @@ def run(options: argparse.Namespace) -> int:
     except OSError as error:
         return fail(f"{error.filename}: {error.strerror}")
     for name in made:
-        print(f"made {name}")
+        print(f"made {name}" + (f"  {facts[name]}" if name in facts else ""))
     print(f"{folder}: ok: {len(made)} made, the rest was there")
     if secrets.PASSWORD_FILE in made:
         print(

@@ -226,6 +226,20 @@ def _new_certificate(organisation: str, name: str, key: Any, names: list[x509.Ge
     return certificate.public_bytes(serialization.Encoding.PEM).decode()
 
 
+def certificate_facts(pem: str) -> str:
+    """Say on one line which certificate this is: fingerprint, names and last day. Raises SecretsError."""
+    try:
+        certificate = x509.load_pem_x509_certificate(pem.encode())
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except (ValueError, x509.ExtensionNotFound):
+        raise SecretsError(
+            "this is no certificate in PEM with names; delete it and run: bin/holdfast secrets"
+        ) from None
+    fingerprint = certificate.fingerprint(hashes.SHA256()).hex(":").upper()
+    listed = ", ".join(str(name.value) for name in names)
+    return f"SHA-256 {fingerprint}, for {listed}, until {certificate.not_valid_after_utc:%Y-%m-%d}"
+
+
 def _signers(practice_id: str, result: Plan, present: str) -> str:
     """Pin the evidence key; keys that are already pinned stay, as older evidence is verified with them."""
     try:
@@ -277,8 +291,6 @@ def apply(folder: Path, practice: Practice, password_file: Path | None, create_p
         signers = _text(folder / SIGNERS_FILE)
         result = plan(practice, vault, present, signers, datetime.now(UTC))
         if result.vault != vault:
-            text = yaml.dump(result.vault, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
-            encrypted = VaultLib().encrypt(text, secret=secret, vault_id=practice.practice.id)
             # The vault first: a certificate or pinned key without its secret would be worthless
             save_vault(folder, practice.practice.id, secret, result.vault)
         elif vault_path.stat().st_mode & 0o077:
