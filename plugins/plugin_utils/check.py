@@ -11,7 +11,13 @@ from typing import Any
 from ansible_collections.holdfast.practice.plugins.plugin_utils import source
 from ansible_collections.holdfast.practice.plugins.plugin_utils.available import not_available
 from ansible_collections.holdfast.practice.plugins.plugin_utils.leaves import IN_QUOTES
-from ansible_collections.holdfast.practice.plugins.plugin_utils.model import HOST_KINDS, KINDS, Part, Practice
+from ansible_collections.holdfast.practice.plugins.plugin_utils.model import (
+    HOST_KINDS,
+    KINDS,
+    Part,
+    Practice,
+    Retention,
+)
 from ansible_collections.holdfast.practice.plugins.plugin_utils.rules import OVERRULING, RULES
 from ansible_collections.holdfast.practice.plugins.plugin_utils.source import (
     Document,
@@ -66,13 +72,17 @@ def _merge_hazards(
 ) -> Iterator[Problem]:
     """Say one thing a place: why YAML misread a value (the hazard) together with what the field expected there."""
     unfit: dict[KeyPath, Problem] = {}
+    unknown: set[KeyPath] = set()
     for path, problem in field_problems:
         hazard = next((path[:end] for end in range(len(path), -1, -1) if path[:end] in document.hazards), None)
-        if hazard is None:
+        if hazard is None or (hazard == path and problem.got.startswith("unknown") and path not in document.hidden):
+            unknown.add(path)  # what is wrong with its value does not matter then
             yield problem
         elif hazard == path:
             unfit[path] = problem
     for path, hazard_problem in document.hazards.items():
+        if path in unknown:
+            continue
         if hazard_problem.expected != source.MISREAD:
             yield hazard_problem
         elif path in unfit:
@@ -92,7 +102,7 @@ def _field_problems(
     for path, _, error in placed:
         if error["type"] == "extra_forbidden":
             cls = classes.get(id(value_at(document.data, path[:-1])))
-            near = nearest(str(path[-1]), _keys(cls))
+            near = "within" if cls is Retention else nearest(str(path[-1]), _keys(cls))
             if near:
                 misspelt.add((*path[:-1], near))
     result = []
@@ -169,6 +179,8 @@ def _unknown_key(key: str, cls: type[Part] | None) -> tuple[str, str, str]:
     known = _keys(cls)
     owners = [kind for kind, owner in HOST_KINDS.items() if key in _keys(owner)]
     fix = did_you_mean(key, known)
+    if cls is Retention:
+        fix = "say how far back it reaches: within: {daily: 35d, weekly: 6mo, monthly: 3y}"
     if cls in HOST_KINDS.values() and owners:
         fix = f"only hosts of kind {' or '.join(owners)} have {key}"
     return f"unknown key {show(key)}", "one of " + ", ".join(known), fix

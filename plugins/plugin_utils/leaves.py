@@ -184,6 +184,9 @@ def _zones() -> list[str]:
     return sorted(zone for zone in available_timezones() if zone.split("/")[0] in _REGIONS)
 
 
+_NO_REGION = "a fixed offset such as EST or GMT+10 is not one, nor is an old name such as US/Eastern"
+
+
 @cache
 def _zone(value: str) -> None:
     expected = "an IANA region zone such as Australia/Perth"
@@ -197,10 +200,10 @@ def _zone(value: str) -> None:
             raise refuse("a time zone database", fix, "this machine has no time zone database") from error
     zones = _zones()
     cities = {z.rsplit("/", 1)[-1]: z for z in zones}
-    near = nearest(value, zones)
-    if not near and len(value) > 4:  # shorter ones are mostly fixed offsets such as EST
+    near = "" if value in available_timezones() else nearest(value, zones)
+    if not near and len(value) > 4 and "/" not in value:  # shorter ones are mostly fixed offsets such as EST
         near = cities.get(nearest(value.rsplit("/", 1)[-1].replace(" ", "_"), cities), "")
-    raise refuse(expected, f'did you mean "{near}"?' if near else "a fixed offset such as EST or GMT+10 is not one")
+    raise refuse(expected, f'did you mean "{near}"?' if near else _NO_REGION)
 
 
 def _duration(*units: str) -> tuple[Any, ...]:
@@ -321,6 +324,8 @@ def _url(value: str) -> None:
     host = found[1]
     if host.startswith("[") and ":" not in host:
         raise refuse(fix="only IPv6 addresses stand in brackets")
+    if re.match(r"\[fe[89ab][^%]*\]$", host, re.IGNORECASE):
+        raise refuse(fix=f"write [{host[1:-1]}%25INTERFACE]: a link-local address needs its interface")
     _address(host.strip("[]").replace("%25", "%"))
     if found[2]:
         _port_number(int(found[2][1:]))
@@ -483,10 +488,13 @@ def _absolute(value: str) -> None:
         raise refuse(got=f"got {show(value)}, where Holdfast keeps the backups themselves")
 
 
-_DEVICE = r"(?!.*/\.\.(?:/|$))/dev/[A-Za-z0-9_./:+@-]+"
+_DEVICE = r"/dev/(?:disk/by-[a-z]{1,20}|mapper)/(?!\.\.?$)[A-Za-z0-9_.:+@-]+"
 
 
 def _device(value: str) -> None:
+    if re.fullmatch(r"/dev/[a-z]+[a-z0-9-]*", value):
+        got = f"got {show(value)}, a name that may be another disk's after the next start"
+        raise refuse(got=got, fix="ls -l /dev/disk/by-id tells which one it is now")
     if not re.fullmatch(_DEVICE, value):
         raise refuse()
 

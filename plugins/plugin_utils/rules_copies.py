@@ -177,7 +177,13 @@ def _retention(view: View) -> Iterator[Problem]:
     path = ("retention", "within")
     fix = "write for example {daily: 35d, weekly: 6mo, monthly: 3y}"
     if points < 2:
-        yield view.problem(path, f"this keeps {points} restore points", "at least 2 restore points", fix, key=True)
+        yield view.problem(
+            path,
+            f"this keeps {points} restore point{'' if points == 1 else 's'}",
+            "at least 2 restore points",
+            fix,
+            key=True,
+        )
     elif max(kept.values()) < SHORTEST_MEMORY_S:
         longest = max(kept.values()) // DAY_S
         yield view.problem(path, f"this reaches back {longest} days", "at least 30 days", fix, key=True)

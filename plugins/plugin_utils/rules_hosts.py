@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from ansible_collections.holdfast.practice.plugins.plugin_utils.leaves import NOT_AVAILABLE, plain_address
@@ -49,6 +50,12 @@ def _pools(view: View) -> Iterator[Problem]:
     for name, host in view.hosts.items():
         if isinstance(host, Nas):
             path, count = ("hosts", name, "pool", "devices"), len(host.pool.devices)
+            whole: dict[str, str] = {}
+            for index, device in enumerate(host.pool.devices):
+                first = whole.setdefault(re.sub(r"-part[0-9]+$", "", device), device)
+                if first != device:
+                    got = f"got {show(device)}, a part of the disk of {show(first)}"
+                    yield view.problem((*path, index), got, "different disks")
             if host.pool.profile == "raid1" and count < 2:
                 expected = "at least 2 different devices for raid1"
                 yield view.problem(
@@ -81,7 +88,8 @@ def names_apart(view: View) -> Iterator[Problem]:
             small = name.lower()
             if name != small and small in names:
                 got = f"the name {show(name)} is {show(small)} in capitals"
-                yield view.problem((section, name), got, "names that differ in more", "give it another name", key=True)
+                expected = "names that differ in more: disks and people do not see capitals"
+                yield view.problem((section, name), got, expected, "give it another name", key=True)
 
 
 MOST_HOSTS = 1000

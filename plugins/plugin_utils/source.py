@@ -33,6 +33,8 @@ _NAMED = ("hosts", "protect", "power", "retired")
 _NAMED_VALUE = re.compile(r"(daily|weekly|monthly|select\s.*|with\s.*)", re.IGNORECASE | re.DOTALL)
 _TAG = "tag:yaml.org,2002:"
 _TAGS = ("null", "bool", "int", "float", "timestamp", "str", "value", "map", "seq")
+_ALIAS = "tag:holdfast:alias"
+_NO_ALIAS = ("got an alias (*)", "a value", "write the value out, or in quotes where the * belongs to it")
 _CURLY_QUOTES = "\u201c\u201d\u201e\u00ab\u00bb\u2018\u2019\u201a"
 _INVISIBLE = re.compile("[\u00a0\u00ad\u2007\u202f\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff]")
 _TEMPLATE = re.compile(r"\{\{|\{%")
@@ -206,11 +208,9 @@ class _Composer(yaml.composer.Composer):
         event: Any = self.peek_event()  # type: ignore[attr-defined]
         # The names of aliases and anchors are not said: they may be what somebody believes to be a password.
         if isinstance(event, yaml.AliasEvent):
-            fix = "write the value out, or in quotes where the * belongs to it"
-            self.refuse(event.start_mark, "got an alias (*)", "a value", fix)
             self.get_event()  # type: ignore[attr-defined]
             mark: Any = event.start_mark
-            return yaml.ScalarNode(_TAG + "null", "", mark, mark)
+            return yaml.ScalarNode(_ALIAS, "", mark, mark)
         if event.anchor:
             fix = "leave it out, or write the value in quotes where the & belongs to it"
             self.refuse(event.start_mark, "got an anchor (&)", "a value", fix)
@@ -405,6 +405,9 @@ class _Reader:
         doc = self.document
         doc.value_marks[path] = (node.start_mark.line + 1, node.start_mark.column + 1)
         if node.tag.removeprefix(_TAG) not in _TAGS:
+            if node.tag == _ALIAS:
+                self.hazard(path, *_NO_ALIAS)
+                return None
             tag = show(node.tag.replace(_TAG, "!!"))[1:-1]
             fix = _VAULT_FIX if tag.startswith("!vault") else f"leave {tag} out"
             self.hazard(path, f"got a tag ({tag})", "a plain value", fix)
@@ -430,6 +433,9 @@ class _Reader:
                 )
                 # {{ x }} without quotes is a mapping in a mapping for YAML: the value above is what was meant
                 doc.hazards[path] = Problem(doc.file, *place, dotted(path), got, "the value itself", fix)
+                continue
+            if key_node.tag == _ALIAS:
+                self.problems.append(Problem(doc.file, *place, dotted(path), *_NO_ALIAS))
                 continue
             key = str(key_node.value)
             refused = self.key(key_node, value_node, path) if _SUSPECT_KEY.search(key) else None
@@ -509,8 +515,8 @@ class _Reader:
             return _CONSTRUCT[kind](text) if kind in _CONSTRUCT else text
         if kind == "str":
             if _COMMENT_CUT.match(self.text, node.end_mark.index):
-                fix = "write all of it in quotes, or a blank after the #"
-                self.hazard(path, f"got {show(text)} (string): {_CUT}", "text in quotes", fix)
+                fix = "write a blank after the # where a comment is meant"
+                self.hazard(path, f"got {show(text)} (string): {_CUT}", "all of the text in quotes", fix)
             return text
         value = _CONSTRUCT[kind](text) if kind in _CONSTRUCT and len(text) <= _LONGEST_NUMBER else text
         reading = _MISREAD[kind](text, value) if kind in _MISREAD else None

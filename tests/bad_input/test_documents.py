@@ -5,38 +5,13 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 from ansible_collections.holdfast.practice.plugins.plugin_utils import check, source
 
-GOOD = """\
-practice: {id: harbour-street, name: Harbour Street Medical Centre, country: AU, timezone: Australia/Sydney}
-contacts:
-  backup_owner: {name: Robin Example, role: practice manager, email: manager@harbour-street.example}
-hours: {mon-fri: "08:00-18:30", sat: "09:00-12:00"}
-objectives: {rpo: 24h, rto: 4h}
-access: {user: root, key: ssh_key}
-hosts:
-  nas1: {kind: nas, address: 198.18.0.11, pool: {profile: raid1, devices: [/dev/vdb, /dev/vdc]}}
-  server1: {kind: server, address: 198.18.0.12, protect: [clinical_db, documents]}
-  desk1: {kind: workstation, address: 198.18.0.13, protect: [desk_files]}
-  proof1: {kind: restore_host, driver: nspawn, on: localhost}
-protect:
-  clinical_db:
-    database: {engine: postgresql, name: clinic}
-    class: critical
-    every: 4h
-    images: {query: "select path from image", root: /srv/clinic/images}
-    probes: {newest_entry: "select max(recorded_at) from appointment"}
-  documents: {paths: [/srv/clinic/documents], must_have: [/srv/clinic/documents/letters], at: "21:00"}
-  desk_files: {paths: [/home/reception/Documents], at: "12:30"}
-copies: {onsite: {on: nas1}}
-retention: {within: {hourly: 2d, daily: 35d, weekly: 6mo, monthly: 3y, yearly: 7y}}
-power:
-  ups1: {attached_to: nas1, driver: usbhid-ups, feeds: [nas1, server1, desk1], runtime: 10m}
-prove: {clinical_db: daily, documents: weekly, desk_files: weekly}
-"""
+GOOD = (Path(__file__).parent / "documents" / "good.txt").read_text("utf-8")
 
 
 class Bad(NamedTuple):
@@ -123,7 +98,7 @@ BAD = {
     "city alone": Bad("Australia/Sydney", "Sydney", "practice.timezone", ('did you mean "Australia/Sydney"?',)),
     "zone that is a path": Bad("Australia/Sydney", "Australia/../../etc/passwd", "practice.timezone", ("an IANA region zone",)),
     # I22 retention
-    "one restore point": Bad("{hourly: 2d, daily: 35d, weekly: 6mo, monthly: 3y, yearly: 7y}", "{daily: 1d}", "retention.within", ("keeps 1 restore points", "at least 2"), ),
+    "one restore point": Bad("{hourly: 2d, daily: 35d, weekly: 6mo, monthly: 3y, yearly: 7y}", "{daily: 1d}", "retention.within", ("keeps 1 restore point;", "at least 2"), ),
     "no restore point": Bad("{hourly: 2d, daily: 35d, weekly: 6mo, monthly: 3y, yearly: 7y}", "{}", "retention.within", ("keeps 0 restore points",)),
     "short memory": Bad("{hourly: 2d, daily: 35d, weekly: 6mo, monthly: 3y, yearly: 7y}", "{daily: 14d}", "retention.within", ("reaches back 14 days", "at least 30 days")),
     # durations
@@ -191,11 +166,12 @@ BAD = {
         for value, fix in (("-5G", ()), ("0", ()), ("500", ()), ("1TB", ('write "1TiB"',)), (".inf", ()), ("1e3", ()))
     },
     # I58 pools
-    "raid1 with one disk": Bad("[/dev/vdb, /dev/vdc]", "[/dev/vdb]", "hosts.nas1.pool.devices", ("got 1 device", "at least 2 different devices")),
-    "raid1 with one disk twice": Bad("[/dev/vdb, /dev/vdc]", "[/dev/vdb, /dev/vdb]", "hosts.nas1.pool.devices", ('"/dev/vdb" is listed twice',)),
+    "raid1 with one disk": Bad("[/dev/disk/by-id/a, /dev/disk/by-id/b]", "[/dev/disk/by-id/a]", "hosts.nas1.pool.devices", ("got 1 device", "at least 2 different devices")),
+    "raid1 with one disk twice": Bad("[/dev/disk/by-id/a, /dev/disk/by-id/b]", "[/dev/disk/by-id/a, /dev/disk/by-id/a]", "hosts.nas1.pool.devices", ('"/dev/disk/by-id/a" is listed twice',)),
     "single with two disks": Bad("profile: raid1", "profile: single", "hosts.nas1.pool.devices", ("one device for single",)),
     "another profile": Bad("profile: raid1", "profile: raid5", "hosts.nas1.pool.profile", ("not available in this version",)),
-    "not a disk": Bad("/dev/vdc", "vdc", "hosts.nas1.pool.devices[1]", ("/dev/disk/by-id",)),
+    "a name that moves": Bad("/dev/disk/by-id/b", "/dev/vdc", "hosts.nas1.pool.devices[1]", ("may be another disk's",)),
+    "not a disk": Bad("/dev/disk/by-id/b", "vdc", "hosts.nas1.pool.devices[1]", ("/dev/disk/by-id",)),
     # I60, I61 addresses
     **{
         f"address {value}": Bad("address: 198.18.0.13", f"address: {value}", "hosts.desk1.address", fragments)
@@ -215,7 +191,7 @@ BAD = {
     "mail address": Bad("manager@harbour-street.example", "manager", "contacts.backup_owner.email", ("a mail address",)),
     # I66 host without work, item without host, unknown names
     "host without work": Bad("on: localhost}", "on: localhost}\n  desk2: {kind: workstation, address: 198.18.0.14}", "hosts.desk2", ("nothing is to be done",), "desk2:"),
-    "nas without copies": Bad("on: localhost}", "on: localhost}\n  nas2: {kind: nas, address: 198.18.0.14, pool: {profile: single, devices: [/dev/vdb]}}", "hosts.nas2", ("no copy goes to this nas",), "nas2:"),
+    "nas without copies": Bad("on: localhost}", "on: localhost}\n  nas2: {kind: nas, address: 198.18.0.14, pool: {profile: single, devices: [/dev/disk/by-id/a]}}", "hosts.nas2", ("no copy goes to this nas",), "nas2:"),
     "unknown item": Bad("[clinical_db, documents]", "[clinical_dp, documents]", "hosts.server1.protect[0]", ('got "clinical_dp"', 'did you mean "clinical_db"?')),
     "item without host": Bad("[clinical_db, documents]", "[clinical_db]", "protect.documents", ("no host protects it",), "documents: {paths"),
     "unknown item to prove": Bad("desk_files: weekly", "desk_file: weekly", "prove.desk_file", ('unknown item "desk_file"', 'did you mean "desk_files"?')),
@@ -300,7 +276,7 @@ def test_all_mistakes_of_a_document_are_said_at_once():
         ("attached_to: nas1, ", ""),
         ("address: 198.18.0.13", 'address: "{{ desk }}"'),
         ("country: AU", "country: NO"),
-        ("[/dev/vdb, /dev/vdc]", "[/dev/vdb]"),
+        ("[/dev/disk/by-id/a, /dev/disk/by-id/b]", "[/dev/disk/by-id/a]"),
         ("[clinical_db, documents]", "[clinical_dp, documents]"),
     ]
     text = GOOD

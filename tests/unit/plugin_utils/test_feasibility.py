@@ -20,7 +20,7 @@ contacts: {backup_owner: {name: Robin, email: manager@hs.example}}
 hours: {mon-fri: "08:00-18:30"}
 objectives: {rpo: 24h, rto: 4h}
 hosts:
-  nas1: {kind: nas, address: 198.18.0.11, pool: {profile: raid1, devices: [/dev/vdb, /dev/vdc], capacity: 4TiB}}
+  nas1: {kind: nas, address: 198.18.0.11, pool: {profile: raid1, devices: [/dev/disk/by-id/ata-1, /dev/disk/by-id/ata-2], capacity: 4TiB}}
   server1: {kind: server, address: 198.18.0.12, quota: 3TiB, protect: [clinical_db, images]}
   proof1: {kind: restore_host, space: 3TiB}
 protect:

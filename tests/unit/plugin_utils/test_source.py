@@ -104,7 +104,18 @@ def test_a_hidden_value_is_never_shown():
 
 
 @pytest.mark.parametrize(
-    "key", ["password", "db_password", "REST-Token", "api_key", "clientSecret_x", "passphrase", "private-key", "authPassword", "token2"]
+    "key",
+    [
+        "password",
+        "db_password",
+        "REST-Token",
+        "api_key",
+        "clientSecret_x",
+        "passphrase",
+        "private-key",
+        "authPassword",
+        "token2",
+    ],
 )
 def test_keys_of_secrets_are_known(key):
     document, _ = parsed(f"{key}: x\n")
