@@ -22,7 +22,9 @@ demo-shell: ## a shell on a demo host: make demo-shell HOST=server1
 demo-down: ## remove every trace of the demo's machines
 	@demo/run down
 
-test: setup lint unit sanity molecule ## run every check
+test: setup ## run every check
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target lint unit sanity
+	@$(MAKE) --no-print-directory molecule
 	@echo "make test: all checks passed"
 
 lint: setup ## ruff, mypy, ansible-lint
