@@ -135,8 +135,9 @@ class _Read:
 
     def thing(self, kind: str, key: Any, *path: str, fix: str = "") -> Thing:
         document, named = self.document, kind == "name"
-        value = path[-1] if named else value_at(document.data, path)
-        return Thing(kind, key, document.file, *document.mark(path, key=named), dotted(path), described(value), fix)
+        got = described(path[-1] if named else value_at(document.data, path))
+        shown = "got a value (hidden)" if document.is_hidden(path) else got
+        return Thing(kind, key, document.file, *document.mark(path, key=named), dotted(path), shown, fix)
 
 
 def of_document(document: Document) -> Iterator[Thing]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any
 
+from ansible_collections.holdfast.practice.plugins.plugin_utils import feasibility
 from ansible_collections.holdfast.practice.plugins.plugin_utils.compiler import Inventory, compile_practice
 from ansible_collections.holdfast.practice.plugins.plugin_utils.model import Part, Practice
 from ansible_collections.holdfast.practice.plugins.plugin_utils.source import Document, KeyPath, dotted
@@ -64,12 +65,13 @@ class Row:
         }
 
 
-def explain(document: Document, practice: Practice) -> list[Row]:
+def explain(document: Document, practice: Practice, survey: Mapping[str, Any] | None = None) -> list[Row]:
     """List every value in force: all fields of all parts that are there, and then what is derived from them.
 
     practice is what the check made of the document. It refuses one with secrets in it, so nothing here has to be hidden.
+    survey: what survey.yml found (results/survey.json): measured figures beat declared ones.
     """
-    return [*_part(document, practice, ()), *derived(practice)]
+    return [*_part(document, practice, ()), *derived(practice), *_feasibility(practice, survey)]
 
 
 def as_data(practice: Practice, file: str, rows: Iterable[Row]) -> dict[str, Any]:
@@ -79,7 +81,8 @@ def as_data(practice: Practice, file: str, rows: Iterable[Row]) -> dict[str, Any
 
 def _part(document: Document, part: Part, path: KeyPath) -> Iterator[Row]:
     for name, info in type(part).model_fields.items():
-        yield from _value(document, getattr(part, name), (*path, info.alias or name), info.description or "")
+        meaning = info.description or (type(part).__doc__ or "").split("\n")[0]  # kind has none
+        yield from _value(document, getattr(part, name), (*path, info.alias or name), meaning)
 
 
 def _value(document: Document, value: Any, path: KeyPath, meaning: str) -> Iterator[Row]:
@@ -135,6 +138,13 @@ def _proofs(inventory: Inventory) -> Iterator[tuple[KeyPath, Any]]:
                 if each["item"] == item:
                     for key in ("rpo_s", "rto_s", "levels"):
                         yield ("proofs", item, each["host"], key), each[key]
+
+
+def _feasibility(practice: Practice, survey: Mapping[str, Any] | None) -> Iterator[Row]:
+    """Say in figures whether the plan can be carried out."""
+    for figure in feasibility.figures(practice, survey):
+        path = ("derived", "feasibility", figure.name.replace(" ", "-"))
+        yield Row(path, figure.value, DERIVED, None, f"{figure.state}; {figure.source}")
 
 
 # --- for people -----------------------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ import pytest
 import yaml
 from ansible.parsing.vault import VaultLib, VaultSecret
 from ansible_collections.holdfast.practice.plugins.plugin_utils import across, cli_validate, source
+from hypothesis import given, settings, strategies
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 EXAMPLE = (REPOSITORY / "inventories" / "harbour-street" / "practice.yml").read_text()
@@ -399,3 +400,41 @@ def test_comparing_grows_with_the_number_of_practices_and_not_faster():
 )
 def test_a_ups_has_an_address_or_a_cable(ups, address):
     assert across.ups_address(ups) == address
+
+
+# --- documents that are wrong in places -----------------------------------------------------------------------------
+
+WRONG = strategies.recursive(
+    strategies.none()
+    | strategies.booleans()
+    | strategies.integers()
+    | strategies.floats()
+    | strategies.text(max_size=20),
+    lambda inner: (
+        strategies.lists(inner, max_size=3) | strategies.dictionaries(strategies.text(max_size=8), inner, max_size=3)
+    ),
+    max_leaves=5,
+)
+FULL = practice("full", "192.0.2", tuple(part.replace("first", "full") for part in copies("first")))
+PLACES = sorted(path for path in source.parse(FULL.encode(), "practice.yml")[0].value_marks if path)
+
+
+@settings(max_examples=300, deadline=None, database=None)
+@given(strategies.sampled_from(PLACES), WRONG)
+def test_whatever_a_document_holds_the_rest_is_compared(place, value):
+    document, _ = source.parse(FULL.encode(), "practice.yml")
+    here = document.data
+    for part in place[:-1]:
+        here = here[part]
+    here[place[-1]] = value
+    neighbours = across.Neighbours()
+    neighbours.begin()
+    good, _ = source.parse(FULL.encode(), "practice.yml")
+    neighbours.compare(across.of_document(good))
+    neighbours.begin()
+    found = {problem.path for problem in neighbours.compare(across.of_document(document))}
+    if place[0] != "practice":
+        assert "practice.id" in found
+    if place[0] not in ("hosts", "practice"):
+        assert {"hosts.full-nas1", "hosts.full-server1.address"} <= found
+    assert all("\n" not in path for path in found)

@@ -17,6 +17,7 @@ from ansible_collections.holdfast.practice.plugins.plugin_utils import (
     cli_explain,
     compiler,
     explain,
+    feasibility,
     source,
     times,
 )
@@ -79,7 +80,7 @@ def test_every_leaf_of_the_model_has_exactly_one_row(text):
     rows = [row for row in explain.explain(document, practice) if row.origin != explain.DERIVED]
     assert [path for path, count in Counter(row.path for row in rows).items() if count > 1] == []
     assert {row.path: row.value for row in rows} == dict(leaves(practice.model_dump(by_alias=True)))
-    assert all(row.meaning for row in rows if row.path[-1] != "kind")
+    assert all(row.meaning for row in rows)
 
 
 @pytest.mark.parametrize("text", [EXAMPLE, SMALLEST], ids=["example", "smallest"])
@@ -139,6 +140,20 @@ def test_what_is_derived_is_what_the_compiler_says():
     assert values[("usual_time",)] == times.usual_time(practice.hours)
     assert values[("quiet_window",)] == "19:00-07:30"
     assert all(row.meaning for row in rows_of(EXAMPLE) if row.origin == explain.DERIVED)
+
+
+def test_feasibility_is_told_in_the_words_of_its_figures():
+    document, practice = read(EXAMPLE)
+    measured = {"items": {"documents": {"bytes": 5 * 2**30, "changed_bytes_per_day": 2**20}}}
+    for survey in (None, measured):
+        figures = feasibility.figures(practice, survey)
+        rows = [
+            row for row in explain.explain(document, practice, survey) if row.path[:2] == ("derived", "feasibility")
+        ]
+        assert [row.value for row in rows] == [figure.value for figure in figures]
+        assert [row.meaning for row in rows] == [f"{figure.state}; {figure.source}" for figure in figures]
+        assert len({row.path for row in rows}) == len(rows) > 0
+        assert any("measured" in row.meaning for row in rows) == bool(survey)
 
 
 def test_a_practice_that_never_closes_has_no_quiet_window():

@@ -20,6 +20,7 @@ from ansible_collections.holdfast.practice.plugins.plugin_utils import (
     schema,
     source,
 )
+from hypothesis import given, settings, strategies
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 REPOSITORY = Path(__file__).resolve().parents[3]
@@ -190,6 +191,42 @@ def test_patterns_agree_with_the_model(name):
     assert by_model, f"add a good {name} to the pool"
     assert by_model - by_schema == set()
     assert by_schema - by_model == {repr(value) for value in ONLY_THE_MODEL.get(name, ())}
+
+
+def places(data, path=()):
+    yield path
+    for key, value in data.items() if isinstance(data, dict) else enumerate(data) if isinstance(data, list) else ():
+        yield from places(value, (*path, key))
+
+
+DOCUMENTS = [data_of(EXAMPLE.read_text()), data_of(MORE)]
+PLACES = [(number, path) for number, data in enumerate(DOCUMENTS) for path in places(data) if path]
+VALUES = strategies.sampled_from(POOL) | strategies.recursive(
+    strategies.sampled_from(POOL),
+    lambda inner: (
+        strategies.lists(inner, max_size=3)
+        | strategies.dictionaries(
+            strategies.sampled_from([each for each in POOL if isinstance(each, str)]), inner, max_size=3
+        )
+    ),
+    max_leaves=6,
+)
+
+
+@settings(max_examples=300, deadline=None, database=None)
+@given(strategies.sampled_from(PLACES), VALUES, strategies.booleans())
+def test_the_schema_never_refuses_what_the_model_takes(place, value, remove):
+    number, path = place
+    data = deepcopy(DOCUMENTS[number])
+    here = data
+    for part in path[:-1]:
+        here = here[part]
+    if remove:
+        del here[path[-1]]
+    else:
+        here[path[-1]] = value
+    if takes(model.Practice.model_validate, data):
+        assert [error.message for error in EDITOR.iter_errors(data)] == []
 
 
 def models(kind, found):
