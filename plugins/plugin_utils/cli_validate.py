@@ -122,8 +122,6 @@ class _Several:
         file = folder / VAULT_FILE
         if not file.exists():
             return
-        from ansible_collections.holdfast.practice.plugins.plugin_utils import secrets  # half a second of Ansible
-
         name = str(value_at(document.data, ("practice", "id")) or "")
         if name in self.passwords:
             self.used.add(name)
@@ -131,6 +129,8 @@ class _Several:
         if not password.exists() and password == folder / PASSWORD_FILE:
             self.closed.append(str(folder))
             return
+        from ansible_collections.holdfast.practice.plugins.plugin_utils import secrets  # half a second of Ansible
+
         try:
             _, content = secrets.open_vault(folder, name, password)
         except (secrets.SecretsError, OSError) as error:

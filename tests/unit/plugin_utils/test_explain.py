@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from ansible_collections.holdfast.practice.plugins.plugin_utils import (
     check,
+    cli,
     cli_explain,
     compiler,
     explain,
@@ -255,6 +256,15 @@ def test_a_secret_in_the_document_is_not_shown(tmp_path, capsys):
     (tmp_path / "practice.yml").write_text(EXAMPLE.replace("key: ssh_key", f"key: ssh_key, password: {secret}"))
     assert run(tmp_path, as_json=True) == 3
     assert secret not in capsys.readouterr().out
+
+
+def test_the_commands_are_there_for_bin_holdfast(tmp_path, capsys):
+    (tmp_path / "practice.yml").write_text(EXAMPLE)
+    assert cli.main(["explain", str(tmp_path), "--json"], REPOSITORY) == 0
+    assert json.loads(capsys.readouterr().out)["practice"] == "harbour-street"
+    assert cli.main(["schema"], REPOSITORY) == 0
+    assert json.loads(capsys.readouterr().out)["title"] == "A practice document of Holdfast"
+    assert cli.main(["validate", str(tmp_path)], REPOSITORY) == 0
 
 
 def test_a_folder_without_document_is_said(tmp_path, capsys):
