@@ -633,8 +633,8 @@ Days = Annotated[
     str,
     *text(_days, expected="a day (mon tue wed thu fri sat sun) or a span such as mon-fri", pattern=_whole(_DAYS)),
 ]
-Country = Annotated[str, *text(_country, pattern=_whole(_COUNTRY))]
-Email = Annotated[str, *text(_email, 254, pattern=_whole(_EMAIL))]
+Country = Annotated[str, *text(_country, expected='a country code in quotes, such as "AU"', pattern=_whole(_COUNTRY))]
+Email = Annotated[str, *text(_email, 254, "a mail address such as help@example.org", _whole(_EMAIL))]
 Address = Annotated[str, *text(_address, pattern=_whole(_ADDRESS))]
 AbsolutePath = Annotated[str, *text(_absolute, expected=_ABSOLUTE, pattern=rf"^(?:/|{_WINDOWS})[^\n\r]*$")]
 Device = Annotated[str, *text(_device, expected="a disk such as /dev/disk/by-id/ata-NAME", pattern=_whole(_DEVICE))]

@@ -34,12 +34,16 @@ def _roles(view: View) -> Iterator[Problem]:
 
 
 def _restore_host_apart(view: View) -> Iterator[Problem]:
+    in_use = {getattr(host, "address", name): name for name, host in view.hosts.items()}
+    in_use |= {name: name for name in view.hosts}
     for name, host in view.hosts.items():
         if not isinstance(host, RestoreHost) or host.on == "localhost":
             continue
         path = ("hosts", name, "on")
-        if host.on in view.hosts:
-            got = f"got {show(host.on)}, which is also a {view.kinds[host.on]} of this practice"
+        if host.on in in_use:
+            also = in_use[host.on]
+            what = f"a {view.kinds[also]}" if also == host.on else f"{also}, a {view.kinds[also]}"
+            got = f"got {show(host.on)}, which is also {what} of this practice"
             yield view.problem(path, got, "localhost", "restores are never proven on a machine that is in use")
         else:
             got = f"got {show(host.on)}: another carrier than localhost is {NOT_AVAILABLE}"
