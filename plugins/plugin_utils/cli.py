@@ -22,6 +22,7 @@ COMMANDS = {
     "schema": "print the JSON Schema of practice documents, for editors",
     "secrets": "make the secrets, certificates and keys that a practice still lacks",
     "pin": "pin the SSH keys of a practice's hosts, once their fingerprints are confirmed",
+    "kit-check": "open every repository with a sealed recovery kit only, and say which one fails",
     "retire": "take a host out of use: its lines in the document, its logins in the vault",
     "forget": "forget a retired host whose backups were deleted",
     "verify-evidence": "verify a folder of evidence against a pinned key",
@@ -33,9 +34,11 @@ EPILOG = """examples:
   bin/holdfast explain inventories/harbour-street         the whole policy, with where each value comes from
   bin/holdfast secrets inventories/harbour-street --vault-password-file FILE
   bin/holdfast pin inventories/harbour-street --check     do the hosts still show the keys that are pinned?
+  bin/holdfast kit-check inventories/harbour-street/recovery/latest.age --identity KEYFILE
   bin/holdfast verify-evidence inventories/harbour-street/evidence --signers inventories/harbour-street/evidence_signers
 
-exit codes: 0 all good; 1 evidence is not genuine and whole; 3 invalid input
+exit codes: 0 all good; 1 evidence is not genuine and whole, or a kit does not open a repository; 2 it could not be judged;
+  3 invalid input
 """
 
 
