@@ -81,6 +81,11 @@ class _Screen:
         return input(prompt)
 
 
+def _somebody(terminal: Terminal) -> bool:
+    """Say whether there is a person to ask."""
+    return sys.stdin.isatty() or not isinstance(terminal, _Screen)
+
+
 class _RefusedError(Exception):
     """The folder cannot be made; code is the exit code, and what is wrong has been said unless there is a message."""
 
@@ -177,7 +182,7 @@ def _make(folder: Path, unfinished: Path, options: argparse.Namespace, terminal:
             raise _RefusedError("nothing was written", INTERRUPTED)
     made = _Made(practice)
     _write_key(unfinished, access, made)
-    known_hosts = _known_hosts(options, practice, made)
+    known_hosts = _known_hosts(options, practice, made, terminal)
     if known_hosts:
         secrets.write(unfinished / pinning.KNOWN_HOSTS, known_hosts.encode(), 0o644)
     secrets.apply(unfinished, practice, options.vault_password_file, create_password=True)
@@ -191,7 +196,7 @@ def _make(folder: Path, unfinished: Path, options: argparse.Namespace, terminal:
 def _answers(folder: Path, options: argparse.Namespace, terminal: Terminal) -> tuple[onboarding.Draft, AccessAnswer]:
     proposed = folder.name if valid(PracticeId, folder.name) else ""
     if options.answers is None:
-        if not sys.stdin.isatty() and isinstance(terminal, _Screen):
+        if not _somebody(terminal):
             raise _RefusedError("the interview needs a terminal; give --answers FILE")
         raw: Any = Interview(terminal, proposed, _zone_here()).hold()
         document, _ = onboarding.document_of(raw)
@@ -233,7 +238,7 @@ def _write_key(unfinished: Path, access: AccessAnswer, made: _Made) -> None:
     secrets.write(Path(f"{file}.pub"), f"{made.public_key}\n".encode(), 0o644)
 
 
-def _known_hosts(options: argparse.Namespace, practice: Practice, made: _Made) -> str:
+def _known_hosts(options: argparse.Namespace, practice: Practice, made: _Made, terminal: Terminal) -> str:
     """Look at the hosts' SSH keys and have them confirmed; returns the text of known_hosts."""
     wanted = pinning.targets(practice)
     names = [target.name for target in wanted]
@@ -245,9 +250,9 @@ def _known_hosts(options: argparse.Namespace, practice: Practice, made: _Made) -
     findings = pinning.look(wanted, "")
     print(*pinning.table(findings), sep="\n")
     fresh = [each for each in findings if each.key]
-    if fresh and (expected is not None or options.yes or sys.stdin.isatty()):
+    if fresh and (expected is not None or options.yes or _somebody(terminal)):
         command = f"bin/holdfast pin {shlex.quote(options.folder)}"
-        code = cli_pin.confirmed(fresh, expected, options.yes, command)
+        code = cli_pin.confirmed(fresh, expected, options.yes, command, terminal.ask)
         if code == cli_pin.DIFFERS:
             raise _RefusedError("nothing was written", code)
         if code:

@@ -14,7 +14,7 @@ import argparse
 import os
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from ansible_collections.holdfast.practice.plugins.plugin_utils import pinning, secrets
@@ -105,7 +105,8 @@ def _pin(folder: Path, wanted: Sequence[Target], options: argparse.Namespace, ex
     fresh = [each for each in findings if each.state in ("new", "changed")]
     # a list of fingerprints speaks of hosts that are pinned already, too
     asked = [each for each in findings if each.key and expected and each.target.name in expected and each not in fresh]
-    code = confirmed([*fresh, *asked], expected, options.yes, command) if fresh or asked else 0
+    ask = input if sys.stdin.isatty() else None
+    code = confirmed([*fresh, *asked], expected, options.yes, command, ask) if fresh or asked else 0
     keys = {each.target: each.key for each in fresh if each.key}
     if code == 0 and keys:
         secrets.write(path, pinning.pinned(text, keys).encode(), 0o644)
@@ -129,8 +130,17 @@ def _conclude_check(findings: Sequence[Finding], command: str) -> int:
     return 0
 
 
-def confirmed(fresh: Sequence[Finding], expected: Mapping[str, str] | None, yes: bool, command: str) -> int:
-    """Have keys confirmed: by a list, by the word, or by the person at the terminal. Returns 0, or why not as an exit code."""
+def confirmed(
+    fresh: Sequence[Finding],
+    expected: Mapping[str, str] | None,
+    yes: bool,
+    command: str,
+    ask: Callable[[str], str] | None,
+) -> int:
+    """Have keys confirmed: by a list, by the word, or by a person (ask; None when nobody is there).
+
+    Returns 0, or as an exit code why they are not.
+    """
     for first, second in pinning.twins(fresh):
         print(f"{first} and {second} show the same key: one was copied from the other, and can pose as it.")
         print(f"  Give {second} keys of its own (on it, as root): rm /etc/ssh/ssh_host_*_key* && ssh-keygen -A")
@@ -138,13 +148,13 @@ def confirmed(fresh: Sequence[Finding], expected: Mapping[str, str] | None, yes:
         return _as_expected(fresh, expected)
     if yes:
         return 0
-    if not sys.stdin.isatty():
+    if ask is None:
         return fail(f"nobody is there to confirm these; give {command} --expect FILE (HOST SHA256:...), or --yes")
     families = {each.key.family: each.key for each in fresh if each.key}
     print("Compare these with the machines themselves. On each machine's own console (not over the network):")
     print(*[f"  {pinning.on_console(key)}" for key in families.values()], sep="\n")
     while True:
-        answer = input(QUESTION).strip().lower()
+        answer = ask(QUESTION).strip().lower()
         if answer == "yes":
             return 0
         if answer == "no":

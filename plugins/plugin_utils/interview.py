@@ -156,7 +156,10 @@ class Interview:
         parent[path[-1]] = value
 
     def _drop(self, path: KeyPath) -> None:
+        """Take an answer out again, with the parts around it that hold nothing else."""
         value_at(self.answers, path[:-1]).pop(path[-1])
+        if len(path) > 1 and not value_at(self.answers, path[:-1]):
+            self._drop(path[:-1])
 
     # --- the questions
 
