@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Show the whole policy of a practice: every value in force, and the line, default or calculation that it comes from.
 
-Needs no vault and touches no host.
+Needs no vault and touches no host. Figures are those of the last playbooks/survey.yml, where there is one.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import sys
 from io import TextIOWrapper
 from pathlib import Path
 
-from ansible_collections.holdfast.practice.plugins.plugin_utils import check, explain, source
+from ansible_collections.holdfast.practice.plugins.plugin_utils import check, explain, source, survey
 from ansible_collections.holdfast.practice.plugins.plugin_utils.cli import INVALID
 from ansible_collections.holdfast.practice.plugins.plugin_utils.folder import DOCUMENT
 
@@ -34,7 +34,12 @@ def run(options: argparse.Namespace) -> int:
         print(*problems, sep="\n")
         print(f"{len(problems)} {'mistake' if len(problems) == 1 else 'mistakes'} found; nothing to explain")
         return INVALID
-    rows = explain.explain(document, practice)
+    try:
+        measured = survey.stored(path.parent, practice.practice.id)
+    except survey.InvalidSurveyError as error:
+        print(f"note: {error}", file=sys.stderr)
+        measured = None
+    rows = explain.explain(document, practice, measured)
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a terminal that is not UTF-8 still shows the rest
     if options.json:

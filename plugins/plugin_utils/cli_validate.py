@@ -4,6 +4,8 @@
 Several practices are also compared with each other: no two may share an id, a host's name or address, a machine's SSH key, a
 bucket or another place of copies, a disk, or a secret. Secrets are compared without showing them; for that a vault is
 opened with the practice's own password file, or with the ones given here.
+
+Where playbooks/survey.yml has measured a practice, its plan is also judged by what was measured.
 """
 
 from __future__ import annotations
@@ -14,13 +16,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ansible_collections.holdfast.practice.plugins.plugin_utils import across, check, source
+from ansible_collections.holdfast.practice.plugins.plugin_utils import across, check, feasibility, source, survey
 from ansible_collections.holdfast.practice.plugins.plugin_utils.cli import INVALID, fail
 from ansible_collections.holdfast.practice.plugins.plugin_utils.folder import DOCUMENT
 from ansible_collections.holdfast.practice.plugins.plugin_utils.leaves import PathBeside
 from ansible_collections.holdfast.practice.plugins.plugin_utils.model import Practice
 from ansible_collections.holdfast.practice.plugins.plugin_utils.source import Document, Problem, value_at
-from ansible_collections.holdfast.practice.plugins.plugin_utils.view import valid
+from ansible_collections.holdfast.practice.plugins.plugin_utils.view import View, valid
 
 VAULT_FILE = "group_vars/all/vault.yml"
 PASSWORD_FILE = ".vault-password"  # noqa: S105  (a file name)
@@ -56,6 +58,7 @@ def run(options: argparse.Namespace) -> int:
             return fail(f"--vault-id {given}: expected ID@FILE, the practice's id and its vault password file")
         passwords[name] = Path(file)
     lines: list[str] = []
+    notes: list[str] = []
     documents: dict[str, Path] = {}
     for given in options.paths:
         found = _documents(Path(given))
@@ -68,11 +71,13 @@ def run(options: argparse.Namespace) -> int:
     for path in documents.values():
         document, problems = source.read(path)
         practice, problems = check.check(document, problems) if document else (None, problems)
+        if document and practice:
+            problems = _measured(document, practice, path.parent, notes)
         if document and several:
             problems = sorted([*problems, *several.compare(document, path.parent)])
         mistakes += len(problems)
         lines += [str(problem) for problem in problems] or [f"{path}: ok: {_summary(practice)}"]
-    lines += several.notes() if several else []
+    lines += notes + (several.notes() if several else [])
     if mistakes:
         lines.append(f"{mistakes} {'mistake' if mistakes == 1 else 'mistakes'} found; nothing was touched")
     print(*lines, sep="\n")
@@ -85,6 +90,16 @@ def _documents(path: Path) -> list[Path]:
         return [path]
     own = path / DOCUMENT
     return [own] if own.exists() else sorted(path.glob(f"*/{DOCUMENT}"))
+
+
+def _measured(document: Document, practice: Practice, folder: Path, notes: list[str]) -> list[Problem]:
+    """Judge the plan by the figures of the last survey; one that cannot be used is said."""
+    try:
+        found = survey.stored(folder, practice.practice.id)
+    except survey.InvalidSurveyError as error:
+        notes.append(f"note: {error}")
+        return []
+    return feasibility.problems_measured(View.of(document, practice), found) if found else []
 
 
 def _summary(practice: Practice | None) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import argparse
 import base64
 import hmac
+import json
 import re
 from pathlib import Path
 
@@ -359,6 +360,27 @@ def test_files_that_cannot_be_read_are_said(fleet, validate):
     code, lines = validate(root)
     assert code == 0
     assert lines[2:] == [f"note: {root}/b/known_hosts: Is a directory; it was not compared"]
+
+
+# --- what was measured ----------------------------------------------------------------------------------------------
+
+
+def test_a_plan_is_judged_by_what_was_measured(fleet, validate):
+    pool = {"pool": {"bytes": 2**30, "free": 2**29}}
+    found = {"format": 1, "practice": "second", "items": {"documents": {"bytes": 2**40, "changed_bytes_per_day": 0}}}
+    folders = two()
+    folders["b"]["results/survey.json"] = json.dumps({**found, "hosts": {"second-nas1": pool}})
+    root = fleet(folders)
+    code, lines = validate(root)
+    assert code == 3
+    assert [line for line in lines if line.startswith(f"{root}/b/practice.yml:") and "GiB" in line]
+    (root / "b" / "results" / "survey.json").write_text(json.dumps({**found, "practice": "first"}))
+    code, lines = validate(root)
+    assert code == 0
+    assert (
+        len([line for line in lines if line.startswith(f"note: {root}/b/results/survey.json: not a survey of second")])
+        == 1
+    )
 
 
 # --- many -----------------------------------------------------------------------------------------------------------

@@ -241,6 +241,18 @@ def test_the_table_is_printed_even_where_its_letters_cannot_be(tmp_path, monkeyp
     assert b"M\\xfcller" in raw.getvalue()
 
 
+@pytest.mark.parametrize("content", ["{}", "not JSON", None])
+def test_figures_are_those_of_the_last_survey(tmp_path, capsys, content):
+    (tmp_path / "practice.yml").write_text(EXAMPLE)
+    found = {"format": 1, "practice": "harbour-street", "items": {"documents": {"bytes": 5 * 2**30}}, "hosts": {}}
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / "survey.json").write_text(content or json.dumps(found))
+    assert run(tmp_path, as_json=True) == 0
+    shown = capsys.readouterr()
+    assert ("measured" in shown.out) == (content is None)
+    assert ("note: " in shown.err and "survey.json" in shown.err) == (content is not None)
+
+
 def test_mistakes_are_said_instead(tmp_path, capsys):
     (tmp_path / "practice.yml").write_text(EXAMPLE.replace("retention:", "retenton:"))
     for as_json in (False, True):
