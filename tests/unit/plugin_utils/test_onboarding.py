@@ -578,13 +578,15 @@ def test_every_command_that_is_printed_exists(place, capsys):
 def steady(text):
     """Put the same in place of what is different in each run."""
     text = re.sub(r"SHA-256 [0-9A-F:]{95}", "SHA-256 5A:0E:...:C4", text)
+    text = re.sub(r" +$", "", text, flags=re.MULTILINE)
     text = re.sub(r"until [0-9]{4}-[0-9]{2}-[0-9]{2}", "until 2036-11-21", text)
     return re.sub(r"(ssh-ed25519) [A-Za-z0-9+/=]+", r"\1 AAAAC3NzaC1lZDI1NTE5AAAAI...", text)
 
 
-def transcript(capsys):
+def transcript(capsys, folder="inventories/hill-road"):
     capsys.readouterr()
-    assert new([*TALK, "", "yes"]) == 0
+    lines = [TALK[0], "hill-road", *TALK[2:]] if folder != "inventories/hill-road" else TALK
+    assert new([*lines, "", "yes"], folder=folder) == 0
     return steady(capsys.readouterr().out)
 
 
@@ -593,6 +595,12 @@ def test_the_talk_in_the_documentation_is_the_one_that_takes_place(place, capsys
         r"<!-- the interview -->\n```text\n\$ bin/holdfast new [^\n]*\n(.*?)```", DOCS.read_text(), re.DOTALL
     )
     assert written_down[1] == transcript(capsys)
+
+
+def test_the_answers_in_the_documentation_give_the_same_document(place, capsys):
+    (place / "answers.yml").write_text(re.search(r"```yaml\n(.*?)```", DOCS.read_text(), re.DOTALL)[1])
+    assert new(answers=place / "answers.yml", yes=True) == 0
+    assert (place / "inventories/hill-road/practice.yml").read_text() in transcript(capsys, "inventories/other")
 
 
 def test_the_documentation_follows_the_commands_that_are_printed(place, capsys):
