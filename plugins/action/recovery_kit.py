@@ -78,7 +78,7 @@ def gather(folder: Path, secrets: Mapping[str, Any], facts: Mapping[str, Any]) -
     return Sources(
         inventory=inventory,
         document=(folder / DOCUMENT).read_text("utf-8"),
-        signers=signers.read_text("utf-8"),
+        signers=signers.read_text("utf-8") if signers.exists() else "",
         secrets={name: secrets[name] for name in SECRETS},
         facts={host: facts[host] for host in inventory.host_vars if host in facts},
         records=records,

@@ -78,8 +78,8 @@ def recipients(summary: Mapping[str, Any]) -> list[dict[str, str]]:
     return found
 
 
-def check_secrets(inventory: Inventory, secrets: Mapping[str, Mapping[str, str]]) -> None:
-    """Raise KitError unless every secret is there that a recovery needs."""
+def check_whole(inventory: Inventory, secrets: Mapping[str, Mapping[str, str]], signers: str) -> None:
+    """Raise KitError unless every secret and key is there that a recovery needs."""
     agents, stores = inventory.groups["agents"], inventory.groups["nas"]
     wanted = {REPOSITORY_PASSWORDS: agents, REST_PASSWORDS: agents, TLS_KEYS: stores}
     missing = [
@@ -91,6 +91,7 @@ def check_secrets(inventory: Inventory, secrets: Mapping[str, Mapping[str, str]]
     missing += [
         f"certificates/{name}.pem" for name in stores if isinstance(_var(inventory, name, "certificate"), Template)
     ]
+    missing += [] if signers else ["evidence_signers"]
     if missing:
         raise KitError(
             f"the practice's folder lacks {', '.join(missing)}; make what is missing with: bin/holdfast secrets "
@@ -114,7 +115,7 @@ def content(sources: Sources) -> dict[str, Any]:
     inventory = sources.inventory
     summary = inventory.all_vars["practice_summary"]
     readers = recipients(summary)
-    check_secrets(inventory, sources.secrets)
+    check_whole(inventory, sources.secrets, sources.signers)
     stores = [_store(sources, name) for name in inventory.groups["nas"]]
     repositories = [_repository(sources, name, stores) for name in inventory.groups["agents"]]
     proofs = last_proofs(sources.records)
@@ -215,7 +216,9 @@ def _items(sources: Sources, repositories: Sequence[Mapping[str, Any]]) -> list[
                     "schedule": item["schedule"],
                     "paths": [*job["paths"], *([images["root"]] if images else [])],
                     "must_have": list(job["must_have"]),
-                    "database": {"engine": database["engine"], "name": database["name"]} if database else None,
+                    "database": {key: database[key] for key in ("engine", "name", "path") if database.get(key)}
+                    if database
+                    else None,
                     "engine": engines.get(job["name"]) or (database["engine"] if database else ""),
                     "oracle": stored_oracle(job["name"]),
                 }
