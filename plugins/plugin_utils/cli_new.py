@@ -108,6 +108,9 @@ def run(options: argparse.Namespace, terminal: Terminal | None = None) -> int:
     folder = Path(os.path.realpath(options.folder))
     try:
         _refuse_folder(folder, options.folder)
+        password = options.vault_password_file
+        if password and not password.is_file():
+            raise _RefusedError(f"{password}: there is no such file; leave it out to have a password made")
         with _aside(folder) as unfinished:
             made = _make(folder, unfinished, options, terminal or _Screen())
             # a rename never replaces a folder that holds something

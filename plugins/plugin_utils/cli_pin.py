@@ -71,7 +71,11 @@ def run(options: argparse.Namespace) -> int:
     except OSError as error:
         return fail(f"{error.filename}: {error.strerror}")
     except UnicodeDecodeError:
-        return fail(f"{folder / pinning.KNOWN_HOSTS}: it is not text")
+        return fail(f"{folder / pinning.KNOWN_HOSTS} or a certificate beside it is not text")
+    except EOFError:
+        return fail("left; nothing was pinned")
+    except secrets.SecretsError as error:
+        return fail(str(error))
     return code
 
 

@@ -233,7 +233,7 @@ def certificate_facts(pem: str) -> str:
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except (ValueError, x509.ExtensionNotFound):
         raise SecretsError(
-            "this is no certificate in PEM with names; delete it and run: bin/holdfast secrets"
+            "a certificate of a NAS is no PEM with names; delete certificates/NAS.pem and run: bin/holdfast secrets"
         ) from None
     fingerprint = certificate.fingerprint(hashes.SHA256()).hex(":").upper()
     listed = ", ".join(str(name.value) for name in names)

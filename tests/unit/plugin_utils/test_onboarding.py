@@ -538,6 +538,8 @@ def test_a_vault_password_of_the_providers_own(place, capsys):
     assert new(answers=place / "answers.yml", yes=True, vault_password_file=place / "secret") == 0
     assert not (place / "inventories/hill-road/.vault-password").exists()
     assert "--vault-id hill-road@secret playbooks/site.yml" in capsys.readouterr().out
+    assert new(folder="inventories/b", answers=place / "answers.yml", vault_password_file=place / "secrte") == 3
+    assert not (place / "secrte").exists()
 
 
 # --- what is said, and what the documentation says

@@ -4,6 +4,7 @@ from __future__ import annotations
 import io
 import os
 import pty
+import re
 import shutil
 import socket
 import subprocess
@@ -14,7 +15,7 @@ from pathlib import Path
 
 import paramiko
 import pytest
-from ansible_collections.holdfast.practice.plugins.plugin_utils import check, cli, pinning
+from ansible_collections.holdfast.practice.plugins.plugin_utils import check, cli, pinning, secrets
 from ansible_collections.holdfast.practice.plugins.plugin_utils.pinning import Finding, Key, SilentError, Target
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519
@@ -301,7 +302,7 @@ def test_without_a_person_nothing_is_pinned_unasked(folder, live, capsys, monkey
     assert known(folder) is None
 
 
-@pytest.mark.parametrize(("answers", "code"), [(b"no\n", 2), (b"perhaps\nyes\n", 0)])
+@pytest.mark.parametrize(("answers", "code"), [(b"no\n", 2), (b"\x04", 3), (b"perhaps\nyes\n", 0)])
 def test_a_person_at_the_terminal_decides(folder, live, capsys, monkeypatch, answers, code):
     master, slave = pty.openpty()
     os.write(master, answers)
@@ -387,6 +388,18 @@ def test_copied_machines_are_told(folder, live, capsys):
     live["desk1"] = live["nas1"]
     assert pin(folder, "--yes") == 0
     assert "nas1 and desk1 show the same key" in capsys.readouterr().out
+
+
+def test_a_certificate_is_shown_and_a_damaged_one_is_named(folder, live, capsys):
+    secrets.apply(folder, check.load(folder / "practice.yml")[0], None, create_password=True)
+    assert pin(folder, "--yes") == 0
+    assert re.search(
+        r"certificates/nas1.pem  SHA-256 ([0-9A-F]{2}:){31}[0-9A-F]{2}, for nas1, 198.18.0.11, until 20",
+        capsys.readouterr().out,
+    )
+    (folder / "certificates/nas1.pem").write_text("damaged")
+    assert pin(folder, "--check") == 3
+    assert "is no PEM with names" in capsys.readouterr().err
 
 
 def test_a_wrong_document_pins_nothing(folder, live, capsys):
