@@ -167,6 +167,8 @@ def _words(
     if kind.startswith("union_tag"):
         kinds = "a kind: " + ", ".join(KINDS[:-1]) + " or " + KINDS[-1]
         fix = did_you_mean(value, KINDS) if isinstance(value, str) else ""
+        near = nearest("kind", value_at(document.data, path[:-1])) if kind == "union_tag_not_found" else ""
+        fix = f"write kind in the place of {show(near)}" if near else fix
         return (described(value) if kind == "union_tag_invalid" else "missing"), kinds, fix
     if kind == "missing":
         return "missing", expected, ""

@@ -42,7 +42,7 @@ def _onsite(view: View) -> Iterator[Problem]:
     elif name not in view.hosts:
         yield view.unknown(path, name, stores or view.hosts, "a host of kind nas")
     else:
-        also = {value_at(view.document.data, ("copies", copy, "on")) for copy in ("archive", "removable")}
+        also = [value_at(view.document.data, ("copies", copy, "on")) for copy in ("archive", "removable")]
         for store in stores:
             if store != name and store not in also:
                 got, fix = "no copy goes to this nas", f"leave {store} out, or write copies.onsite.on: {store}"
