@@ -17,7 +17,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Callable
 
-from ansible_collections.holdfast.practice.plugins.module_utils.survey_walk import CHANGE_DAYS, DAY_S, Mount, is_local
+from ansible_collections.holdfast.practice.plugins.module_utils.survey_walk import (
+    CHANGE_DAYS,
+    DAY_S,
+    FRESH,
+    Mount,
+    is_local,
+)
 
 RunCommand = Callable[..., tuple[int, str, str]]
 
@@ -40,6 +46,7 @@ _OWN_DATABASES = {
     "sqlserver": {"master", "model", "msdbdata", "tempdb", "model_msdbdata", "model_replicatedmaster"},
 }
 MOST_DATABASES = 50
+SETTLED_DAYS = 28  # a database that was counted for so long shows its daily work, not its loading
 _TIMEOUT = ["timeout", "--kill-after=5", "30"]
 
 
@@ -204,8 +211,11 @@ def pg_change(row: Mapping[str, Any], rows: Any) -> int | None:
         return None
     if live <= 0 or since <= 0:
         return None
-    days = max(since / DAY_S, CHANGE_DAYS)
-    return int(min(written / live * float(row["bytes"]) / days, float(row["bytes"])))
+    days, size = max(since / DAY_S, CHANGE_DAYS), float(row["bytes"])
+    change = written / live * size / days
+    if since < SETTLED_DAYS * DAY_S and change * CHANGE_DAYS > FRESH * size:
+        return None  # it was loaded in this time
+    return int(min(change, size))
 
 
 def postgresql(

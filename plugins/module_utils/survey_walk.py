@@ -19,6 +19,8 @@ from pathlib import Path
 from typing import Any, Callable
 
 CHANGE_DAYS = 7
+# When more than this share of something was written in the last week, it was copied or loaded then: that tells no daily rate.
+FRESH = 0.5
 DAY_S = 86400
 HEAD = 132  # "DICM" stands at 128
 HEADS_PER_FOLDER = 12
@@ -127,9 +129,10 @@ class Tally:
         self.bytes += other.bytes
         self.recent += other.recent
 
-    def facts(self) -> dict[str, int]:
+    def facts(self) -> dict[str, int | None]:
         """Give it as a result."""
-        return {"files": self.files, "bytes": self.bytes, "changed_bytes_per_day": self.recent // CHANGE_DAYS}
+        change = self.recent // CHANGE_DAYS if self.recent <= FRESH * self.bytes else None
+        return {"files": self.files, "bytes": self.bytes, "changed_bytes_per_day": change}
 
 
 @dataclass(frozen=True)

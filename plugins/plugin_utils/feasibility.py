@@ -47,6 +47,8 @@ FIRST_UPLOAD_S = 30 * DAY_S
 MONTH_DAYS = 30
 # Nothing is pruned in this version, so a pool has to hold what comes in for as long as until somebody plans anew.
 PLAN_DAYS = 365
+# A survey sees one week's change: enough to refuse what is full in three months by it, not to foretell a year.
+MEASURED_DAYS = 90
 # btrfs wants room to work in, and so does whoever has to order disks.
 POOL_FULL = 0.8
 # A figure above this share of what is allowed is called tight: links are shared, and data grows.
@@ -305,6 +307,29 @@ def _restore_onsite(plan: Plan) -> Iterator[Figure]:
     yield Figure(name, words, ASSUMED, state, refusal)
 
 
+def _growth(first: float, change: Total, room: float, missing: list[str]) -> tuple[str, float, float, str]:
+    """Judge a year's growth. Returns (state, need in a year, need that is refused by, and for how long that is).
+
+    What a document says of its daily change holds for a year; what a survey saw in a week only refuses for three months.
+    """
+    a_year = first + PLAN_DAYS * change.value
+    state = _state(a_year, room, missing, POOL_FULL)
+    if change.source != MEASURED:
+        return state, a_year, a_year, "a year"
+    soon = first + MEASURED_DAYS * change.value
+    if state == IMPOSSIBLE and soon <= room:
+        state = UNKNOWN if missing else TIGHT_STATE
+    return state, a_year, soon, time_words(MEASURED_DAYS * DAY_S)
+
+
+def _growth_words(needed: float, first: float, size: Total, change: Total, room: str) -> str:
+    missing = f"; not known: {_missing(size)}" if size.missing else ""
+    missing += f"; not known: change of {', '.join(change.missing)}" if change.missing else ""
+    least = "at least " if missing else ""
+    parts = f"{size_words(first)} and {PLAN_DAYS} days of {size_words(change.value)}"
+    return f"{least}{size_words(needed)} of {room} ({parts}{missing})"
+
+
 def _pool(plan: Plan) -> Iterator[Figure]:
     store = plan.copies.onsite.on if plan.copies else ""
     nas = plan.hosts.get(store)
@@ -316,29 +341,25 @@ def _pool(plan: Plan) -> Iterator[Figure]:
     capacity = Amount(measured, MEASURED) if measured else Amount(declared, DECLARED) if declared else None
     size, change = plan.total(plan.sizes), plan.total(plan.changes)
     if capacity is None or not plan.sizes:
-        what = f"hosts.{store}.pool.capacity" if capacity is None else _missing(size)
-        yield _not_known(name, what)
+        yield _not_known(name, f"hosts.{store}.pool.capacity" if capacity is None else _missing(size))
         return
     used = max(capacity.value - free, 0.0) if measured and free is not None else 0.0
     first = max(size.value, used)
-    needed = first + PLAN_DAYS * change.value
-    missing = [*size.missing, *change.missing]
-    words = f"{'at least ' if missing else ''}{size_words(needed)} of {size_words(capacity.value)}"
-    words += (
-        f" ({size_words(first)} and {PLAN_DAYS} days of {size_words(change.value)}; nothing is pruned in this version)"
+    state, needed, refused_by, ahead = _growth(first, change, capacity.value, [*size.missing, *change.missing])
+    words = (
+        _growth_words(needed, first, size, change, size_words(capacity.value)) + "; nothing is pruned in this version"
     )
-    state = _state(needed, capacity.value, missing, POOL_FULL)
+    full = (capacity.value - first) / change.value * DAY_S if change.value else 0.0
+    if first < capacity.value < needed:
+        words += f"; full in {time_words(full)}"
     refusal = None
-    if change.value and first < capacity.value < needed:
-        words += f"; full in {time_words((capacity.value - first) / change.value * DAY_S)}"
     if state == IMPOSSIBLE:
-        full = max(capacity.value - first, 0) / change.value * DAY_S if change.value else 0
         when = f"full after {time_words(full)}" if full >= DAY_S else "too small for the first backups"
         have = f"{nas.pool.capacity} (pool.capacity)" if capacity.source == DECLARED else size_words(capacity.value)
         refusal = Refusal(
             ("hosts", store, "pool", *(("capacity",) if capacity.source == DECLARED else ())),
             f"got {have}, {when}: {size_words(first)} and {size_words(change.value)} more a day",
-            f"at least {size_words(needed)}, for a year ahead: nothing is pruned in this version",
+            f"at least {size_words(refused_by)}, for {ahead} ahead: nothing is pruned in this version",
             "write a larger pool, or protect less",
         )
     source = DECLARED if DECLARED in (capacity.source, size.source) else MEASURED
@@ -356,19 +377,18 @@ def _quotas(plan: Plan) -> Iterator[Figure]:
         if not size.value:
             yield _not_known(name, _missing(size))
             continue
-        needed = size.value + PLAN_DAYS * change.value
         missing = [*size.missing, *change.missing]
-        words = f"{'at least ' if missing else ''}{size_words(needed)} of {quota} in a year"
-        state = _state(needed, size_bytes(quota), missing, POOL_FULL)
+        state, needed, refused_by, ahead = _growth(size.value, change, size_bytes(quota), missing)
         refusal = None
         if state == IMPOSSIBLE:
+            come_to = f"{size.words()} and {size_words(change.value)} a day come to {size_words(refused_by)} in {ahead}"
             refusal = Refusal(
                 ("hosts", host, "quota"),
-                f"got {quota}, but {size.words()} and {size_words(change.value)} a day come to {size_words(needed)} in a year",
-                f"at least {size_words(needed)}: nothing is pruned in this version",
+                f"got {quota}, but {come_to}",
+                f"at least {size_words(refused_by)}: nothing is pruned in this version",
                 "write a larger quota, leave it out, or protect less",
             )
-        yield Figure(name, words, size.source, state, refusal)
+        yield Figure(name, _growth_words(needed, size.value, size, change, quota), size.source, state, refusal)
 
 
 def _restore_space(plan: Plan) -> Iterator[Figure]:

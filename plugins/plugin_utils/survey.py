@@ -294,13 +294,16 @@ def summary(
     return lines
 
 
+_NO_CHANGE = "change not known (most of it was written in the last week, or its engine does not tell)"
+
+
 def _host_lines(practice: Practice, name: str, facts: Mapping[str, Any], now: str) -> Iterator[str]:
     former = f" (as of {facts['at']}: not asked this time)" if facts["at"] != now else ""
     yield f"{name}: {', '.join(str(each) for each in (facts.get('os'), facts.get('zone')) if each)}{former}"
     for item, size in facts.get("items", {}).items():
         words = size_words(size["bytes"]) if size["bytes"] is not None else "size not known"
         change = size["changed_bytes_per_day"]
-        words += f", {size_words(change)} changed a day" if change is not None else ", change not known"
+        words += f", {size_words(change)} changed a day" if change is not None else f", {_NO_CHANGE}"
         files = f", {size['files']} files" if size.get("files") else ""
         yield f"  protected: {item}: {words}{files}"
         for missing in size["missing"]:

@@ -67,7 +67,7 @@ class Server:
             return self.code, "", "no"
         if "pg_database " in sql:
             rows = [
-                {"name": "clinic", "bytes": 10_000_000, "written": 700_000, "counted_s": 7 * 86400},
+                {"name": "clinic", "bytes": 10_000_000, "written": 280_000, "counted_s": 7 * 86400},
                 {"name": "postgres", "bytes": 7_000_000, "written": 0, "counted_s": 86400},
             ]
             return 0, json.dumps(rows), ""
@@ -84,7 +84,7 @@ def test_postgresql_is_asked_as_its_own_user_and_reads_only():
             "path": None,
             "port": 5432,
             "bytes": 10_000_000,
-            "changed_bytes_per_day": 1_000_000,
+            "changed_bytes_per_day": 400_000,
         }
     ]
     assert silent == []
@@ -102,9 +102,10 @@ def test_a_server_that_does_not_let_in_is_said():
 @pytest.mark.parametrize(
     ("row", "rows", "wanted"),
     [
-        ({"bytes": 1000, "written": 10, "counted_s": 10 * 86400}, 10, 100),
-        ({"bytes": 1000, "written": 10, "counted_s": 60}, 10, 142),  # never counted as less than a week
-        ({"bytes": 1000, "written": 10**9, "counted_s": 8 * 86400}, 10, 1000),  # at most all of it
+        ({"bytes": 1000, "written": 10, "counted_s": 100 * 86400}, 10, 10),
+        ({"bytes": 1000, "written": 4, "counted_s": 60}, 10, 57),  # never counted as less than a week
+        ({"bytes": 1000, "written": 10, "counted_s": 60}, 10, None),  # loaded in this time
+        ({"bytes": 1000, "written": 10**9, "counted_s": 30 * 86400}, 10, 1000),  # at most all of it
         ({"bytes": 1000, "written": 10, "counted_s": None}, 10, None),
         ({"bytes": 1000, "written": 10, "counted_s": 86400}, 0, None),
     ],

@@ -265,3 +265,10 @@ def test_jobs_become_paths():
 )
 def test_excludes(path, pattern, hidden):
     assert survey_walk.is_hidden_by(path, [pattern]) is hidden
+
+
+def test_what_was_copied_in_the_last_week_tells_no_daily_change(host):
+    host.many("/srv/docs", 8, ".pdf", new=True)
+    host.many("/srv/docs/old", 4, ".pdf")
+    found = host.walk(Wanted("docs", ("/srv/docs",)))
+    assert (found.items["docs"]["bytes"], found.items["docs"]["changed_bytes_per_day"]) == (1200, None)

@@ -340,3 +340,25 @@ def test_the_rules_are_asked():
 )
 def test_amounts_are_written_for_people(words, value, wanted):
     assert words(value) == wanted
+
+
+def test_a_week_seen_refuses_three_months_ahead_and_warns_of_a_year():
+    def survey(change):
+        parts = {"clinical_db": {"bytes": 20 * 2**30, "changed_bytes_per_day": 0}}
+        parts["images"] = {"bytes": 1000 * 2**30, "changed_bytes_per_day": change * 2**30}
+        return {"hosts": {"nas1": {"pool": {"bytes": 2 * 2**40, "free": 2 * 2**40}}}, "items": parts}
+
+    text = GOOD.replace("quota: 3TiB, ", "")
+    assert figure(text, "room on nas1 for a year", survey(1)).state == "ok"
+    warned = figure(text, "room on nas1 for a year", survey(5))
+    assert (warned.state, warned.refusal) == ("tight", None)
+    assert "2.8TiB of 2TiB" in warned.value
+    assert "full in 29 weeks" in warned.value
+    said = {problem.path: str(problem) for problem in feasibility.problems_measured(view(text), survey(20))}
+    assert "expected at least 2.8TiB, for 90 days ahead" in said["hosts.nas1.pool"]
+
+
+def test_a_change_that_nobody_knows_is_said():
+    found = figure(GOOD.replace(", daily_change: 1GiB", ""), "room on nas1 for a year")
+    assert found.state == "not known"
+    assert "not known: change of images" in found.value
