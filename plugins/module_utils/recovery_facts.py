@@ -21,6 +21,8 @@ PROGRAMS: Mapping[str, tuple[Sequence[str], str]] = {
     "restic": (("/usr/local/bin/restic", "/usr/bin/restic"), "version"),
     "rest-server": (("/usr/bin/restic-rest-server", "/usr/local/bin/rest-server"), "--version"),
     "postgresql": (("/usr/lib/postgresql/*/bin/postgres",), "--version"),
+    "mariadb": (("/usr/sbin/mariadbd",), "--version"),
+    "sqlite": (("/usr/bin/sqlite3",), "--version"),
     "btrfs": (("/usr/bin/btrfs", "/usr/sbin/btrfs"), "--version"),
     "python": (("/usr/bin/python3",), "--version"),
 }
