@@ -12,11 +12,13 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, Protocol
 
-from ansible_collections.holdfast.practice.plugins.plugin_utils import onboarding
+from ansible_collections.holdfast.practice.plugins.plugin_utils import available, onboarding
 from ansible_collections.holdfast.practice.plugins.plugin_utils.answers import GENERATE, likely_zone, slug, zones
+from ansible_collections.holdfast.practice.plugins.plugin_utils.leaves import ENGINES
 from ansible_collections.holdfast.practice.plugins.plugin_utils.source import KeyPath, Problem, show, value_at
 
 NONE = "none"
+FILE_ENGINES = ("sqlite", "firebird")  # their databases are files, the others' have names
 NETWORK_DRIVERS = ("snmp-ups", "netxml-ups", "apcupsd-ups")
 
 
@@ -59,6 +61,12 @@ def _hours(answer: str) -> Any:
 
 def _minutes(answer: str) -> Any:
     return f"{answer}m" if re.fullmatch(r"[0-9]+", answer) else answer
+
+
+def engines() -> list[str]:
+    """Name the database engines that this version backs up."""
+    later = [each.values or () for each in available.LATER if each.path[-1] == "engine"]
+    return [name for name in ENGINES if not any(name in values for values in later)]
 
 
 def plain(problem: Problem) -> str:
@@ -105,8 +113,8 @@ class Interview:
     ) -> Any:
         """Ask until the answer is right; puts it into the answers and returns it.
 
-        An optional question is answered by "none", which leaves the key out and gives None. watch: further places whose
-        rules this answer settles.
+        An optional question is answered by "none", which leaves the key out and gives None. watch: further places that
+        this answer can make wrong as a whole.
         """
         while True:
             answer = self.line(f"{text} [{proposal}]: " if proposal else f"{text}: ") or proposal
@@ -121,7 +129,7 @@ class Interview:
                 self.terminal.say(f"  {error}")
                 continue
             self._put(path, value)
-            found = onboarding.problems_at(self.answers, (path, *watch), self.proposed_id)
+            found = onboarding.problems_at(self.answers, path, watch, self.proposed_id)
             if not found:
                 return value
             self._drop(path)
@@ -232,16 +240,21 @@ class Interview:
             engine = self.question(
                 (*here, "engine"),
                 "  Database engine" if databases == 0 else "  Another database engine",
-                "postgresql, in this version. none: no (further) database on this machine.",
+                f"This version knows {', '.join(engines())}. none: no (further) database on this machine.",
                 "postgresql" if databases == 0 else NONE,
+                watch=(path,),
                 optional=True,
             )
             if engine is None:
                 break
-            self.question(
-                (*here, "name"), "    Name of the database", "As the engine lists it: psql -l on the server.",
-                watch=((*path, "databases"),),
-            )  # fmt: skip
+            if engine in FILE_ENGINES:
+                self.question(
+                    (*here, "path"), "    File of the database", "Its absolute path, such as /srv/pms/pms.db.",
+                    watch=(path,),
+                )  # fmt: skip
+            else:
+                helps = "As the engine itself calls it; on the server, psql -l or show databases lists them."
+                self.question((*here, "name"), "    Name of the database", helps, watch=(path,))
             self._images(here)
             databases += 1
         self._folders(path, optional=databases > 0)

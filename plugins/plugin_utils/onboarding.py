@@ -258,16 +258,15 @@ def document_of(answers: Mapping[str, Any]) -> tuple[Document | None, list[Probl
     return source.parse(yaml.safe_dump(dict(answers), allow_unicode=True).encode(), "answers")
 
 
-def problems_at(answers: Mapping[str, Any], places: Iterable[KeyPath], proposed_id: str = "") -> list[Problem]:
-    """Say what is wrong at these places of answers that may be unfinished elsewhere."""
-    wanted = [dotted(place) for place in places]
+def problems_at(
+    answers: Mapping[str, Any], place: KeyPath, watch: Iterable[KeyPath] = (), proposed_id: str = ""
+) -> list[Problem]:
+    """Say what is wrong at and below a place of answers that may be unfinished elsewhere, and exactly at the watched ones."""
+    wanted, watched = dotted(place), [dotted(each) for each in watch]
 
     def here(found: Iterable[Problem]) -> list[Problem]:
-        return [
-            problem
-            for problem in found
-            if any(problem.path == each or problem.path.startswith((f"{each}.", f"{each}[")) for each in wanted)
-        ]
+        below = (f"{wanted}.", f"{wanted}[")
+        return [each for each in found if each.path in (wanted, *watched) or each.path.startswith(below)]
 
     document, unreadable = document_of(answers)
     if document is None:

@@ -21,9 +21,11 @@ import pytest
 import yaml
 from ansible_collections.holdfast.practice.plugins.plugin_utils import (
     answers,
+    available,
     check,
     cli_new,
     interview,
+    leaves,
     onboarding,
     pinning,
     secrets,
@@ -190,8 +192,7 @@ def test_the_text_without_a_mistake_is_accepted():
         ("manager@hill", "manager hill", 'answers.yml:4: manager.email: got "manager hill'),
         ("server1\n", "nas1\n", 'answers.yml:7: servers[0].name: got "nas1", the name of nas; expected a name of its own'),
         ("198.18.0.12", "198.18.0.11", 'answers.yml:8: servers[0].address: got "198.18.0.11", the address of nas1'),
-        ("postgresql", "mariadb",
-         'answers.yml:9: servers[0].databases[0].engine: the engine "mariadb" is not available in this version'),
+        ("postgresql", "postgress", 'answers.yml:9: servers[0].databases[0].engine: got "postgress" (string), an unknown'),
         ("ata-TWO", "ata-ONE", 'answers.yml:5: nas.disks: "/dev/disk/by-id/ata-ONE" is listed twice'),
         ("/srv/clinic/documents", "documents", 'answers.yml:10: servers[0].folders[0]: got "documents" (string)'),
         ("10m", "2m", 'answers.yml:12: ups[0].runtime: got "2m": 120 s; expected at least HOSTSYNC'),
@@ -210,6 +211,44 @@ def test_a_mistake_in_the_answers_is_said_at_its_line(old, new, expected):
     assert old in TEXT
     found = said(TEXT.replace(old, new, 1))
     assert any(line.startswith(expected) for line in found), found
+
+
+@pytest.mark.parametrize("engine", [name for name in leaves.ENGINES if name not in interview.engines()])
+def test_an_engine_of_a_later_version_is_refused(engine, capsys):
+    words = f'the engine "{engine}" is not available in this version'
+    assert any(words in line for line in said(TEXT.replace("postgresql", engine)))
+    assert written(held([*TALK[:14], engine, *TALK[14:]]))[0] == written(ANSWERS)[0]
+    assert words in capsys.readouterr().out
+
+
+def test_a_database_that_is_a_file_is_asked_for_by_its_path(monkeypatch, capsys):
+    monkeypatch.setattr(available, "LATER", [each for each in available.LATER if each.path[-1] != "engine"])
+    lines = [
+        *TALK[:14],
+        "sqlite",
+        "pms.db",
+        "/srv/pms/pms.db",
+        "none",
+        "sqlite",
+        "/srv/pms/pms.db",
+        "/srv/pms/other.db",
+        "none",
+    ]
+    found = held([*lines, *TALK[18:]])
+    assert found["servers"][0]["databases"] == [
+        {"engine": "sqlite", "path": "/srv/pms/pms.db"},
+        {"engine": "sqlite", "path": "/srv/pms/other.db"},
+    ]
+    shown = capsys.readouterr().out
+    assert "the database's file, for engines that are one" in shown
+    assert "is the same database as" in shown
+    assert list(written(found)[1].protect)[:2] == ["pms_db", "other_db"]
+
+
+def test_an_engine_that_does_not_fit_the_machine_is_said_at_once(monkeypatch, capsys):
+    monkeypatch.setattr(available, "LATER", [each for each in available.LATER if each.path[-1] != "engine"])
+    assert written(held([*TALK[:14], "sqlserver", *TALK[14:]]))[0] == written(ANSWERS)[0]
+    assert "sqlserver on hosts with os: windows" in capsys.readouterr().out
 
 
 def test_an_unknown_key_names_the_one_that_was_meant():
@@ -311,7 +350,7 @@ def test_the_interview_and_the_file_give_the_same_document():
         (11, ["sda", "/dev/a, /dev/a"], "listed twice"),
         (12, ["nas1"], "the name of nas"),
         (13, ["198.18.0.11"], "the address of nas1"),
-        (14, ["mariadb", "postgress"], "is not available in this version"),
+        (14, ["postgress"], 'did you mean "postgresql"?'),
         (17, ["drop table image"], "one select statement"),
         (19, ["documents", "/srv/.."], "goes through .. or ."),
         (25, ["perhaps"], 'write "yes" or "no"'),
@@ -332,7 +371,7 @@ def test_a_wrong_answer_is_said_and_asked_again(at, wrong, words, capsys):
 def test_none_after_a_mistake_leaves_nothing_behind():
     lines = list(TALK)
     lines[6:8] = ["x" * 300, "none"]
-    lines = [*lines[:14], "mariadb", "none", "/srv/clinic/documents", *lines[19:]]
+    lines = [*lines[:14], "postgress", "none", "/srv/clinic/documents", *lines[19:]]
     found = held(lines)
     assert "provider" not in found
     assert found["servers"] == [{"name": "server1", "address": "198.18.0.12", "folders": ["/srv/clinic/documents"]}]
