@@ -8,8 +8,8 @@ short_description: Tell which tools a recovery of this host needs
 version_added: "0.2.0"
 author: Holdfast maintainers (@holdfast)
 description:
-  - Reads the versions, packages and checksums of the programs that made the backups (restic, rest-server, PostgreSQL, MariaDB, SQLite, btrfs,
-    Python), the database engines that the last backups met, and the id of the repository that is pinned on the host.
+  - Reads the versions, packages and checksums of the programs that made the backups (restic, rest-server, database engines,
+    btrfs, Python), the engines that the last backups met, and the id of the repository that is pinned on the host.
   - Reads only, opens no repository and needs no password.
 attributes:
   check_mode:
