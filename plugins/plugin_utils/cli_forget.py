@@ -76,7 +76,7 @@ def _forget(folder: Path, practice: Practice, options: argparse.Namespace) -> in
     deleted, retired = (retiring.last_record(records, kind, host) for kind in ("deletion", "retirement"))
     if deleted is None or (retired is not None and retired["seq"] > deleted["seq"]):
         file = options.vault_password_file or folder / secrets.PASSWORD_FILE
-        phrase = f"-e host={host} -e 'confirm=delete {host} of {identity}'"
+        phrase = f"-e host={host} -e confirm=delete-{host}-of-{identity}"
         return fail(
             f"the backups of {host} are still kept (there is no record of their deletion), and without the password in the "
             f"vault nobody could read them. To delete them first:\n  "

@@ -398,10 +398,30 @@ def test_an_account_comes_and_goes_without_a_restart_and_keeps_its_data(
     repository(tmp_path, accounts=[*USUAL, *accounts(former="100MiB")])
     made = client.restic("former", "init")
     assert made.rc == 0, made.stderr
-    assert repository(tmp_path)["orphans"] == ["former"]
+    (orphan,) = repository(tmp_path)["orphans"]
+    assert (orphan["name"], orphan["snapshots"], orphan["newest"]) == ("former", 0, None)
+    assert orphan["bytes"] > 0
     assert client.http("former", "GET", "/former/config") == 401
     assert nas.file(f"{REPOSITORIES}/former/config").exists
     assert nas.check_output(f"systemctl show -P MainPID {SERVICE}") == before
+
+
+def test_only_root_reaches_what_is_kept_and_the_service_starts_beside_it(
+    tmp_path: Path, nas: Any, client: Client
+) -> None:
+    kept = f"{REPOSITORIES}/former"
+    assert nas.check_output(f"stat -c '%U:%G %a' {kept}") == "root:root 700"
+    assert nas.run(f"runuser -u restic-rest-server -- ls {kept}").rc != 0
+    half = f"{REPOSITORIES}/server1/data/00/x.rest-server-temp1"
+    nas.run_test(f"install -o restic-rest-server -m 600 /dev/null {half}")
+    nas.run_test(f"systemctl restart {SERVICE}")
+    assert repository(tmp_path)["changed"] is False
+    assert not nas.file(half).exists
+    # the account is back, and so is its folder; nobody repaired anything
+    back = repository(tmp_path, accounts=[*USUAL, *accounts(former="100MiB")])
+    assert (back["orphans"], back["repaired"]) == ([], [])
+    assert client.restic("former", "cat", "config").rc == 0
+    assert [orphan["name"] for orphan in repository(tmp_path)["orphans"]] == ["former"]
 
 
 def test_a_new_certificate_is_served_and_warned_about_when_short(tmp_path: Path) -> None:
@@ -614,6 +634,25 @@ def test_without_its_pool_the_service_does_not_start(nas: Any, client: Client) -
     assert nas.run(f"systemctl is-active {SERVICE}").rc == 0
 
 
+def test_what_is_kept_is_deleted_on_its_own_demand_only(tmp_path: Path, nas: Any) -> None:
+    def orphan(name: str, **more: Any) -> dict[str, Any]:
+        return modules(tmp_path, ("nas_orphan", {"practice": "nas-test", "host": "nas1", "name": name, **more}))[0]
+
+    assert "still has an account" in orphan("server1", state="absent")["msg"]
+    assert "expected the name of a host" in orphan("../server1", state="absent")["msg"]
+    nas.run_test(f"mkdir {REPOSITORIES}/by-hand")
+    assert "expected a subvolume" in orphan("by-hand", state="absent")["msg"]
+    nas.run_test(f"rmdir {REPOSITORIES}/by-hand")
+    assert not orphan("former")["changed"]
+    assert nas.file(f"{REPOSITORIES}/former/config").exists
+    gone = orphan("former", state="absent")
+    assert (gone["changed"], gone["orphan"]["name"]) == (True, "former")
+    assert not nas.file(f"{REPOSITORIES}/former").exists
+    again = orphan("former", state="absent")
+    assert (again["changed"], again["orphan"]) == (False, None)
+    assert repository(tmp_path)["orphans"] == []
+
+
 def test_removal_leaves_no_service_and_no_secret_but_all_data(tmp_path: Path, nas: Any, client: Client) -> None:
     count = len(client.snapshots("server1"))
     gone = {"practice": "nas-test", "host": "nas1", "state": "absent"}
@@ -627,7 +666,7 @@ def test_removal_leaves_no_service_and_no_secret_but_all_data(tmp_path: Path, na
     )
     assert "nas_repository_state: absent" in too_early["msg"]
     assert first["changed"]
-    assert first["orphans"] == ["desk1", "former", "server1"]
+    assert [orphan["name"] for orphan in first["orphans"]] == ["desk1", "server1"]
     assert (again["changed"], again["orphans"]) == (False, first["orphans"])
     assert (unmounted["changed"], unmounted["mounted"]) == (True, False)
     assert not nothing["changed"]

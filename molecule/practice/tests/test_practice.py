@@ -208,29 +208,3 @@ def test_the_report_is_one_page_that_says_it(practice):
     assert not re.search(r"""(src|href)=["']?(https?:)?//""", page)
     for figure in ("verdict", "battery", "restore"):
         assert figure in done.stdout.lower()
-
-
-def test_removal_leaves_the_data_and_nothing_else(practice, hosts):
-    states = ["power_state", "backup_agent_state", "nas_repository_state", "nas_storage_state"]
-    absent = [option for state in states for option in ("-e", f"{state}=absent")]
-    # the NAS goes last: agents have to be taken off while it is there
-    first = practice.play("site.yml", *absent)
-    assert first.returncode == 0, first.stdout[-3000:]
-    again = practice.play("site.yml", *absent)
-    assert again.returncode == 0, again.stdout[-3000:]
-    assert re.findall(r"changed=([1-9]\d*)", again.stdout) == []
-    for name, host in hosts.items():
-        units = host.check_output("systemctl list-unit-files --no-legend 'holdfast*' 'srv-holdfast*' | wc -l")
-        assert units == "0", name
-        assert host.run("ls /etc/holdfast/credentials /etc/holdfast/jobs").rc != 0, name
-    secrets = {n: telling(s) for n, s in practice.secrets().items()}
-    for name, host in hosts.items():
-        for place, secret in secrets.items():
-            found = host.run("grep -rlsF --exclude-dir=journal -e %s /etc /usr/lib/holdfast /var/lib /root", secret)
-            assert found.stdout == "", f"{name} keeps {place} in {found.stdout}"
-    # the data is still on the disks
-    mounted = "mount -o ro,device=/dev/disk/by-id/lab-nas1-b /dev/disk/by-id/lab-nas1-a /mnt"
-    hosts["nas1"].check_output(mounted)
-    snapshots = hosts["nas1"].check_output("ls /mnt/repositories/server1/snapshots | wc -l")
-    hosts["nas1"].check_output("umount /mnt")
-    assert int(snapshots) > 0

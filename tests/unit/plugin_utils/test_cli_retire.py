@@ -155,7 +155,7 @@ def test_nothing_is_forgotten_before_its_deletion_is_on_record(holdfast, folder)
     kept = holdfast("forget", folder, "desk1", "--confirm", "desk1")
     assert kept.returncode == 3
     assert "still kept (there is no record of their deletion)" in kept.stderr
-    assert "confirm=delete desk1 of harbour-street" in kept.stderr
+    assert "confirm=delete-desk1-of-harbour-street" in kept.stderr
     assert content(folder) == before
     record(folder, "deletion", "desk1")  # of an earlier machine of that name
     record(folder, "retirement", "desk1")
