@@ -51,6 +51,7 @@ IGNORED = """# Private, or made again by every run: never into version control. 
 /ssh_key
 /results/
 /reports/
+/recovery/
 """
 
 
