@@ -129,6 +129,22 @@ def _host_lines(
     ]
 
 
+def _kept(facts: Mapping[str, Any]) -> tuple[dict[str, list[Any]], str | None]:
+    """Say what is kept of a practice, and when it was counted: None for now.
+
+    Once the pool is unmounted nobody can count any more. Then the record before tells, but for what was deleted since.
+    """
+    now = {nas: list(result.get("orphans") or []) for nas, result in facts["nas"].items()}
+    last = facts["about"].get(f"retirement/{WHOLE}")
+    if any(now.values()) or not last:
+        return now, None
+    deleted = {name for name in facts["about"] if name.startswith("deletion/")}
+    gone = {name for name in deleted if facts["about"][name]["seq"] > last["seq"]}
+    known = last["body"].get("kept") or {}
+    left = {nas: [o for o in each if f"deletion/{o['name']}" not in gone] for nas, each in known.items()}
+    return left, last["body"].get("counted_at") or last["at"]
+
+
 def practice_outcome(facts: Mapping[str, Any]) -> dict[str, Any]:
     """Conclude the retirement of a whole practice.
 
@@ -139,21 +155,23 @@ def practice_outcome(facts: Mapping[str, Any]) -> dict[str, Any]:
     seen = {name: machine_of(left, "", {}) for name, left in facts["machines"].items()}
     machines = {name: machine for name, (machine, _why) in seen.items()}
     changed = any(bool((left.get("retire_after") or {}).get("changed")) for left in facts["machines"].values())
-    # once the pool is unmounted nobody can say any more what is on it: the record before knows
-    kept = {nas: result.get("orphans") or [] for nas, result in facts["nas"].items()}
-    if not any(kept.values()):
-        kept = known.get("kept") or kept
+    kept, counted_at = _kept(facts)
+    as_of = f" (as counted at {counted_at})" if counted_at else ""
     says = {CLEANED: "clean", NOT_REACHED: "NOT cleaned, it does not answer; run this again when it turns up"}
     return {
         "machines": machines,
-        "body": {"host": WHOLE, "machines": machines, "kept": kept},
+        "body": {"host": WHOLE, "machines": machines, "kept": kept, "counted_at": counted_at},
         "record": changed or known.get("machines") != machines,
         "clean": TROUBLE not in machines.values(),
         "lines": [
             *_dry(facts),
             f"{facts['name']} ({facts['practice']}) is retired: no backup is made any more, and no UPS stops anything.",
             *(f"{name}: {says.get(machine) or f'NOT cleaned: {why}'}." for name, (machine, why) in seen.items()),
-            *(f"Kept on the disks of {nas}: {o['name']}, {amount(o)}." for nas, each in kept.items() for o in each),
+            *(
+                f"Kept on the disks of {nas}{as_of}: {o['name']}, {amount(o)}."
+                for nas, each in kept.items()
+                for o in each
+            ),
             f"Keep {facts['folder']} and its vault password as long as any of it may have to be read: nobody can without them.",
             "Take that folder out of whatever runs regularly: playbooks/site.yml would build the practice again.",
         ],

@@ -143,11 +143,18 @@ def test_a_second_run_has_nothing_new_and_still_knows_what_is_kept():
     again = practice(
         machines={"server1": still, "desk1": DEAD, "nas1": still},
         nas={"nas1": {"changed": False, "orphans": []}},
-        about={"retirement/*": {"seq": 1, "body": first["body"]}},
+        about={"retirement/*": {"seq": 1, "at": "2026-11-22T01:00:00Z", "body": first["body"]}},
     )
     result = retirement(again)
     assert result["record"] is False
-    assert result["body"]["kept"] == {"nas1": [KEPT]}
+    assert first["body"]["counted_at"] is None
+    assert (result["body"]["kept"], result["body"]["counted_at"]) == ({"nas1": [KEPT]}, "2026-11-22T01:00:00Z")
+    assert any("(as counted at 2026-11-22T01:00:00Z): desk1" in line for line in result["lines"])
+    # told once more after that, it still says when somebody counted, and leaves out what was deleted since
+    later = {"retirement/*": {"seq": 2, "at": "2027-01-01T00:00:00Z", "body": result["body"]}}
+    assert retirement({**again, "about": later})["body"]["counted_at"] == "2026-11-22T01:00:00Z"
+    deleted = {**later, "deletion/desk1": {"seq": 3}, "deletion/server1": {"seq": 1}}
+    assert retirement({**again, "about": deleted})["body"]["kept"] == {"nas1": []}
     assert retirement({**again, "machines": {**again["machines"], "desk1": DONE}})["record"] is True
 
 
