@@ -62,7 +62,7 @@ def _offsite(view: View) -> Iterator[Problem]:
     yield from _offsite_place(view, offsite)
     yield from _offsite_outside(view, offsite)
     if offsite.s3 and offsite.s3.object_lock and view.within:
-        kept = max((seconds(each) for each in view.within.model_dump(exclude_none=True).values()), default=0)
+        kept = max(_kept(view).values(), default=0)
         if seconds(offsite.s3.object_lock) > kept:
             got = f"got {show(offsite.s3.object_lock)}, longer than anything is kept ({kept // DAY_S} days by retention.within)"
             expected = "at most what retention keeps: a prune could never delete"
@@ -169,10 +169,14 @@ SHORTEST_MEMORY_S = 30 * DAY_S
 _PERIODS = {"hourly": 3600, "daily": DAY_S, "weekly": 7 * DAY_S, "monthly": 30 * DAY_S, "yearly": 365 * DAY_S}
 
 
+def _kept(view: View) -> dict[str, int]:
+    return {name: seconds(value) for name, value in view.within or () if value}
+
+
 def _retention(view: View) -> Iterator[Problem]:
     if view.within is None:
         return
-    kept = {name: seconds(value) for name, value in view.within.model_dump(exclude_none=True).items()}
+    kept = _kept(view)
     points = sum(span // _PERIODS[name] for name, span in kept.items())
     path = ("retention", "within")
     fix = "write for example {daily: 35d, weekly: 6mo, monthly: 3y}"
@@ -194,7 +198,7 @@ _PROVE_S = {"daily": DAY_S, "weekly": 7 * DAY_S, "monthly": 31 * DAY_S}
 
 def _retention_long_enough(view: View) -> Iterator[Problem]:
     """Refuse a memory that ends before anybody looked: proofs and the RPO need something to be there still."""
-    kept = [seconds(each) for each in view.within.model_dump(exclude_none=True).values()] if view.within else []
+    kept = list(_kept(view).values())
     if not kept or max(kept) < SHORTEST_MEMORY_S:
         return
     for name, often in view.prove.items():

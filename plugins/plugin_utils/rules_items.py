@@ -3,9 +3,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 
-from ansible_collections.holdfast.practice.plugins.module_utils.agent_files import compile_excludes, excluded
 from ansible_collections.holdfast.practice.plugins.plugin_utils.leaves import is_windows, seconds
 from ansible_collections.holdfast.practice.plugins.plugin_utils.model import Item, interval_s, schedule
 from ansible_collections.holdfast.practice.plugins.plugin_utils.source import KeyPath, Problem, nearest, show
@@ -140,9 +140,13 @@ _ANY_FILE = ("holdfast-any-file", "Any other.x")  # a pattern that matches both 
 
 def _hides(pattern: str, path: str) -> bool:
     """Say whether an exclude pattern hides a path, a folder above it, or all that lies in it, as the agent matches."""
-    path = "/" + _plain(path).replace(":", "", 1).strip("/") if is_windows(path) else path
-    if is_windows(pattern):
-        pattern = "/" + _plain(pattern).replace(":", "", 1).strip("/")
+    # most documents have no exclude, and each import costs something at every start of Ansible
+    from ansible_collections.holdfast.practice.plugins.module_utils.agent_files import compile_excludes, excluded
+
+    if is_windows(path):
+        pattern = pattern.replace("\\", "/").lower()
+        pattern = "/" + pattern.replace(":", "", 1).strip("/") if re.match("[a-z]:/|//", pattern) else pattern
+        path = "/" + _plain(path).replace(":", "", 1).strip("/")
     wanted = compile_excludes([pattern])
     parts = path.strip("/").split("/")
     above = any(excluded("/" + "/".join(parts[:end]), wanted) for end in range(1, len(parts) + 1))
