@@ -51,13 +51,21 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.holdfast.practice.plugins.plugin_utils.proofs import due
+
+try:
+    from ansible_collections.holdfast.practice.plugins.plugin_utils.proofs import due
+except ImportError as error:
+    MISSING: str | None = str(error.name or error)
+else:
+    MISSING = None
 
 
 def proofs_due(
     items: Sequence[Mapping[str, Any]], turns: Mapping[str, str], timezone: str, day: str = ""
 ) -> list[Mapping[str, Any]]:
     """Choose; raises AnsibleFilterError for a day that no calendar has."""
+    if MISSING:
+        raise AnsibleFilterError(f"the Python package {MISSING} is missing on this control node; run: make setup")
     try:
         chosen = date.fromisoformat(day) if day else datetime.now(ZoneInfo(timezone)).date()
     except ValueError:

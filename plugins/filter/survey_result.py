@@ -10,12 +10,20 @@ from pathlib import Path
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.holdfast.practice.plugins.plugin_utils import check, feasibility, source, survey
-from ansible_collections.holdfast.practice.plugins.plugin_utils.folder import DOCUMENT
-from ansible_collections.holdfast.practice.plugins.plugin_utils.view import View
+
+try:
+    from ansible_collections.holdfast.practice.plugins.plugin_utils import check, feasibility, source, survey
+    from ansible_collections.holdfast.practice.plugins.plugin_utils.folder import DOCUMENT
+    from ansible_collections.holdfast.practice.plugins.plugin_utils.view import View
+except ImportError as error:
+    MISSING: str | None = str(error.name or error)
+else:
+    MISSING = None
 
 
 def survey_result(found: Mapping[str, Any], folder: str) -> dict[str, Any]:
+    if MISSING:
+        raise AnsibleFilterError(f"the Python package {MISSING} is missing on this control node; run: make setup")
     path = Path(folder) / DOCUMENT
     document, problems = source.read(path)
     practice, problems = check.check(document, problems) if document else (None, problems)
