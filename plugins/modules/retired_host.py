@@ -104,7 +104,9 @@ from ansible_collections.holdfast.practice.plugins.module_utils.host_state impor
     plan,
 )
 
-REFUSED, OPEN, NOT_ASKED = "refused", "open", "not_asked"
+REFUSED = "refused"
+OPEN = "open"
+NOT_ASKED = "not_asked"
 
 
 class StillThereError(Exception):
