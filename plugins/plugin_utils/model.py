@@ -5,7 +5,7 @@ Field descriptions are what the error messages call "expected". Single values ar
 parts in rules.py, what this version does not do yet in available.py; check.py takes a document through all of them.
 """
 
-from __future__ import annotations
+# No postponed annotations here: pydantic would compile each of them from its text, at every start of Ansible.
 
 from typing import Annotated, Any, Literal
 
