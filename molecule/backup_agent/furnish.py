@@ -3,6 +3,7 @@
 """Lay out files with the names that people give them, and a small clinic database. Usage: furnish.py HOST."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -18,6 +19,24 @@ insert into patient (name, born) select 'Patient ' || n, date '1950-01-01' + n f
 insert into appointment (patient, starts) select 1 + n % 2000, now() + n * interval '1 minute' from generate_series(1, 5000) n;
 insert into image select format('p%s/scan %s.png', n % 10, n), 1 + n % 2000 from generate_series(1, 40) n;
 insert into image values ('/srv/clinic/images/p0/absolute ü.png', 1);
+"""
+
+BILLING = """
+create database billing character set utf8mb4;
+use billing;
+create table account (id bigint auto_increment primary key, name varchar(200), note blob);
+create table entry (id bigint auto_increment primary key, account bigint, at datetime(6) default now(6),
+                    foreign key (account) references account (id));
+create table letter (path varchar(200) primary key);
+create sequence invoice;
+create view recent as select a.name, e.at from entry e join account a on a.id = e.account;
+create trigger stamp before insert on entry for each row set new.at = coalesce(new.at, now(6));
+create procedure book (who bigint) insert into entry (account) values (who);
+create function twice (n int) returns int deterministic return n * 2;
+create event tidy on schedule every 1 day do delete from entry where at < now() - interval 100 year;
+insert into account (name, note) select concat('Müller\\t', seq), unhex('00ff0a') from seq_1_to_4000;
+insert into entry (account) select id from account;
+insert into letter values ('letters/plain.txt');
 """
 
 
@@ -49,6 +68,10 @@ def main() -> None:
             [*as_postgres, "psql", "-Xq1", "-v", "ON_ERROR_STOP=1", "clinic"],
             check=True, cwd="/", input=CLINIC.encode(),
         )  # fmt: skip
+        subprocess.run(["mariadb", "--default-character-set=utf8mb4"], check=True, input=BILLING.encode())
+        subprocess.run(["useradd", "--system", "--no-create-home", "pms"], check=True)
+        Path("/srv/pms").mkdir()
+        shutil.chown("/srv/pms", "pms", "pms")
     Path("/srv/furnished").touch()
 
 

@@ -330,9 +330,8 @@ class Backup:
         except restic.ResticError as error:
             if "command failed" not in error.message:
                 raise
-            raise RunError(
-                "dump_failed", f"the dump of {database.label} failed, nothing was kept: {error.message}"
-            ) from error
+            said = " / ".join(text for text in (view.complaint(), error.message) if text)
+            raise RunError("dump_failed", f"the dump of {database.label} failed, nothing was kept: {said}") from error
 
     def _query_failed(self, what: str, error: Exception) -> None:
         code = "images_query_failed" if what == "images" else "probe_failed"

@@ -145,7 +145,7 @@ def _database_faults(database: Any) -> list[str]:
     if engine is None:
         faults.append(f"database.engine {database.get('engine')!r}: this agent knows {', '.join(ENGINES)}")
     elif engine.is_file:
-        faults += _path_faults("database.path", [path or ""])
+        faults += _path_faults("database.path", [path]) if path else ["database.path: missing"]
         faults += [f"database.name {name!r}: {engine.title} has a path and no name"] if name else []
     else:
         if not isinstance(name, str) or not re.fullmatch(r"[^/\0\n]{1,63}", name) or name in (".", ".."):

@@ -10,6 +10,8 @@ from typing import Any
 
 from ansible_collections.holdfast.practice.plugins.module_utils import stamp
 from ansible_collections.holdfast.practice.plugins.module_utils.agent_job import SCHEMA, faults_of
+from ansible_collections.holdfast.practice.plugins.module_utils.database_engine import Database
+from ansible_collections.holdfast.practice.plugins.module_utils.engines import ENGINES
 from ansible_collections.holdfast.practice.plugins.module_utils.host_state import Dir, File, Unit, Wanted
 
 ETC, LIB, STATE, CACHE = "/etc/holdfast", "/usr/lib/holdfast", "/var/lib/holdfast", "/var/cache/holdfast"
@@ -40,7 +42,7 @@ SERVICE_TEXT = f"""\
 [Unit]
 Description=Holdfast backup of %i
 Wants=network-online.target
-After=network-online.target time-sync.target postgresql.service
+After=network-online.target time-sync.target postgresql.service mariadb.service
 OnFailure=holdfast-settle@%i.service
 # a person who tries again after a failure is not to be refused for trying often
 StartLimitIntervalSec=0
@@ -175,9 +177,24 @@ def timer_text(job: Mapping[str, Any], timezone: str) -> str:
 
 
 def limit_text(job: Mapping[str, Any]) -> str:
-    """Drop-in with the job's time limit."""
+    """Drop-in with what is this job's own: its time limit, and the folders in which its database wants to write."""
     limit = int(job.get("time_limit_s") or 0)
-    return f"# Managed by Ansible (holdfast.practice.backup_agent)\n[Service]\nTimeoutStartSec={limit or 'infinity'}\n"
+    lines = [
+        "# Managed by Ansible (holdfast.practice.backup_agent)",
+        "[Service]",
+        f"TimeoutStartSec={limit or 'infinity'}",
+    ]
+    database = job.get("database")
+    if database:
+        found = Database(database["engine"], database.get("name"), database.get("path"))
+        lines += [f"ReadWritePaths={unit_quoted('-' + path)}" for path in ENGINES[found.engine].writable(found)]
+    return "\n".join(lines) + "\n"
+
+
+def unit_quoted(text: str) -> str:
+    """One word of a systemd unit: quoted, without its specifiers."""
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
+    return f'"{escaped}"'
 
 
 def pin_text(repository_id: str) -> str:

@@ -80,6 +80,10 @@ class View(ABC):
     def dump_command(self) -> list[str]:
         """Program and arguments that write the dump of this view to standard output and end with 0 only when it is whole."""
 
+    def complaint(self) -> str:
+        """What a dump that failed said, where that does not come out of ``dump_command`` itself."""
+        return ""
+
     @abstractmethod
     def system_id(self) -> str | None:
         """What stays the same for the life of this very database (cluster, server, file); None when there is no such thing."""
@@ -151,6 +155,13 @@ class Engine(ABC):
     def writable(self, database: Database) -> list[str]:
         """Folders of a live database that the agent's processes must be able to write in. (Most need none.)"""
         return []
+
+    @abstractmethod
+    def recovery(self, database: Database, version: str, dump: str) -> tuple[str, list[str]]:
+        """How a person brings a database back on a new machine: what to know, and commands that load ``dump``.
+
+        version: of the engine at backup time, or nothing. dump: name of a file in the folder where the commands are run.
+        """
 
     @abstractmethod
     def release(self, version: str) -> Sequence[int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import shlex
 import subprocess
 import tempfile
 import time
@@ -205,6 +206,20 @@ class Postgresql(Engine):
     def copy(self, machine: Any, item: str, section: Mapping[str, Any]) -> PostgresqlCopy:
         """A database of its own in the machine."""
         return PostgresqlCopy(machine, item, section)
+
+    def recovery(self, database: Database, version: str, dump: str) -> tuple[str, list[str]]:
+        """Into an empty database. (The model refuses names with = in them, which would be read as connection options.)"""
+        name, major = shlex.quote(database.label), version.split(".")[0]
+        load = f"pg_restore --no-owner --no-privileges --exit-on-error --dbname={name} < {dump}"
+        words = (
+            "make an empty database, load the dump. A dump holds no roles: have the software's vendor make them, or make "
+            "them first and leave out --no-owner --no-privileges"
+        )
+        return words, [
+            f"apt-get install postgresql-{major}" if major else "apt-get install postgresql",
+            f"runuser -u postgres -- createdb --template=template0 --encoding=UTF8 -- {name}",
+            f"runuser -u postgres -- {load}",
+        ]
 
     def release(self, version: str) -> Sequence[int]:
         """A dump loads into any version of at least its first number."""

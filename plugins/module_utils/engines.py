@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 from .database_engine import Engine
+from .engine_mariadb import Mariadb
 from .engine_postgresql import Postgresql
+from .engine_sqlite import Sqlite
 
-ENGINES: dict[str, Engine] = {engine.name: engine for engine in (Postgresql(),)}
+ENGINES: dict[str, Engine] = {engine.name: engine for engine in (Postgresql(), Mariadb(), Sqlite())}

@@ -14,6 +14,8 @@ description:
     refused, never replaced.
   - Asks the NAS for its certificate, the account and the repository before anything is written, so that a mistake
     leaves the host as it was.
+  - Gives the agent an account of its own in MariaDB where a job needs one, with the right to read those databases and
+    without a password (unix_socket), and takes it away when none does.
   - Refuses a host that carries another practice's stamp.
 attributes:
   check_mode:
@@ -94,12 +96,14 @@ options:
           engine:
             description: Its engine.
             type: str
-            choices: [postgresql]
+            choices: [postgresql, mariadb, sqlite]
             required: true
           name:
-            description: Its name.
+            description: Its name. Needed but for V(sqlite).
             type: str
-            required: true
+          path:
+            description: Its file, for V(sqlite).
+            type: str
           images:
             description: Image files that the database lists; they are backed up with it.
             type: dict
@@ -208,10 +212,17 @@ from ansible_collections.holdfast.practice.plugins.module_utils import (
     backup_nas,
     database_engine,
     database_oracle,
+    dump_pipe,
+    engine_mariadb,
     engine_postgresql,
+    engine_sqlite,
     engines,
+    mariadb_account,
+    mariadb_oracle,
     postgresql_oracle,
     restic,
+    sqlite_door,
+    sqlite_oracle,
     stamp,
 )
 from ansible_collections.holdfast.practice.plugins.module_utils.host_state import (
@@ -231,10 +242,16 @@ PROGRAM = (
     backup_nas,
     database_engine,
     database_oracle,
+    dump_pipe,
+    engine_mariadb,
     engine_postgresql,
+    engine_sqlite,
     engines,
+    mariadb_oracle,
     postgresql_oracle,
     restic,
+    sqlite_door,
+    sqlite_oracle,
 )
 REQUIRED = ("repository", "repository_password", "rest_password")
 # what may be so because the NAS is not set up yet: in check mode only a warning
@@ -414,15 +431,23 @@ def converge(module: AnsibleModule) -> dict[str, Any]:
     kept = [job["name"] for job in params["jobs"]] if present else []
     changes = plan(state.gather(want), want)
     changes += failed_units(module, [name for name in found_jobs if name not in kept])
-    diff = diff_of(changes)
-    steps = describe(changes)
+    account = mariadb_account.MariadbAccount(module.run_command)
+    databases = [job["database"] for job in (params["jobs"] if present else []) if job.get("database")]
+    accounts = account.plan(each["name"] for each in databases if each["engine"] == "mariadb")
+    diff = diff_of([*changes, *accounts])
+    steps = describe([*changes, *accounts])
     if created:
         steps.insert(0, f"init {params['repository']['url']} (no repository yet)")
     drop_cache = not present and Path(backup_host.CACHE).is_dir()
     if drop_cache:
         steps.append(f"remove {backup_host.CACHE} (not wanted)")
     if not module.check_mode:
+        # the account comes before the first run and goes after the last one
+        if present:
+            account.apply(accounts)
         state.apply(changes)
+        if not present:
+            account.apply(accounts)
         if drop_cache:
             shutil.rmtree(backup_host.CACHE)
     return {**result, "changed": bool(steps), "diff": diff, "changes": steps, "jobs": kept}
@@ -432,8 +457,9 @@ def main() -> None:
     """Entry of the module."""
     images = {"query": {"type": "str", "required": True}, "root": {"type": "str", "required": True}}
     database = {
-        "engine": {"type": "str", "choices": ["postgresql"], "required": True},
-        "name": {"type": "str", "required": True},
+        "engine": {"type": "str", "choices": ["postgresql", "mariadb", "sqlite"], "required": True},
+        "name": {"type": "str"},
+        "path": {"type": "str"},
         "images": {"type": "dict", "options": images},
         "probes": {"type": "dict", "default": {}},
     }
@@ -470,7 +496,13 @@ def main() -> None:
         result = converge(module)
     except RefusedError as error:
         module.fail_json(msg=f"{who}: {error}", code=error.code)
-    except (stamp.StampError, HostStateError, backup_host.BackupHostError, ValueError) as error:
+    except (
+        stamp.StampError,
+        HostStateError,
+        backup_host.BackupHostError,
+        mariadb_account.AccountError,
+        ValueError,
+    ) as error:
         module.fail_json(msg=f"{who}: {error}")
     module.exit_json(**result)
 

@@ -29,9 +29,9 @@ LATER = (
     Later(("hosts", "*", "os"), ("windows",), "", "linux"),
     Later(
         ("protect", "*", "database", "engine"),
-        ("mariadb", "sqlite", "firebird", "sqlserver"),
+        ("firebird", "sqlserver"),
         "the engine",
-        "postgresql",
+        "postgresql, mariadb or sqlite",
     ),
     Later(("protect", "*", "min_size")),
     Later(("copies", "offsite")),

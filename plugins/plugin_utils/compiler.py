@@ -38,7 +38,8 @@ SSH_PORT = 22
 SPREAD_S = 300
 TIME_LIMIT_S = 7200
 RESTORE_ROOT = "/var/lib/holdfast/restore"
-RESTORE_PACKAGES = {"postgresql": "postgresql-17"}
+# As the engines themselves say (a test compares); importing all of them would cost each start of Ansible a tenth more.
+RESTORE_PACKAGES = {"postgresql": ("postgresql-17",), "mariadb": ("mariadb-server",), "sqlite": ("python3",)}
 PROVE_BY_CLASS = {"critical": "daily", "sensitive": "weekly", "ordinary": "weekly"}
 
 
@@ -324,7 +325,8 @@ class _Compiler:
             "time_limit_s": seconds(item.time_limit) if item.time_limit else min(TIME_LIMIT_S, interval_s(item)),
         }
         if item.database:
-            job["database"] = {"engine": item.database.engine, "name": item.database.name}
+            found = {"name": item.database.name, "path": item.database.path}
+            job["database"] = {"engine": item.database.engine, **{key: each for key, each in found.items() if each}}
             if item.images:
                 job["database"]["images"] = {"query": item.images.query, "root": item.images.root}
             if item.probes:
@@ -404,7 +406,10 @@ class _Compiler:
             "restore_host_practice": self.id,
             "restore_host_name": name,
             "restore_host_driver": host.driver,
-            "restore_host_packages": [*(RESTORE_PACKAGES[engine] for engine in sorted(engines)), "restic"],
+            "restore_host_packages": [
+                *(package for engine in sorted(engines) for package in RESTORE_PACKAGES[engine]),
+                "restic",
+            ],
             "restore_host_root": RESTORE_ROOT,
             "restore_verify_items": [
                 {

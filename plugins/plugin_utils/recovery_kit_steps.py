@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ansible_collections.holdfast.practice.plugins.module_utils.agent_job import stored_dump
-
-ENGINE_NAMES = {"postgresql": "PostgreSQL"}
+from ansible_collections.holdfast.practice.plugins.module_utils.database_engine import Database
+from ansible_collections.holdfast.practice.plugins.module_utils.engines import ENGINES
 
 
 def steps(
@@ -116,22 +116,18 @@ def _item(item: Mapping[str, Any], repository: Mapping[str, Any]) -> dict[str, A
         )
     if database:
         parts.append(_database(item, database, restic))
-    kind = f"{ENGINE_NAMES.get(database['engine'], database['engine'])} database" if database else "files"
+    kind = f"{ENGINES[database['engine']].title} database" if database else "files"
     return {"title": f"{item['item']} of {item['host']}: {item['class']}, {kind}", "item": item["item"], "parts": parts}
 
 
 def _database(item: Mapping[str, Any], database: Mapping[str, str], restic: str) -> dict[str, Any]:
-    name, job = database["name"], item["job"]
-    engine, _space, version = item["engine"].partition(" ")
-    major = version.split(".")[0]
-    # (the model refuses names with = in them, which would be read as connection options)
-    load = f"pg_restore --no-owner --no-privileges --exit-on-error --dbname={shlex.quote(name)} < {job}.dump"
+    job, engine = item["job"], ENGINES[database["engine"]]
+    version = item["engine"].partition(" ")[2]
     known = f"{version} or later" if version else "in the version that the oracle names"
+    wanted = Database(engine.name, database.get("name"), database.get("path"))
+    words, commands = engine.recovery(wanted, version, f"{job}.dump")
     return _part(
-        f"Database {name}: install {ENGINE_NAMES.get(engine, engine)} {known}, make an empty database, load the dump. A "
-        "dump holds no roles: have the software's vendor make them, or make them first and leave out --no-owner --no-privileges.",
+        f"Database {wanted.label}: {engine.title} {known}; {words}.",
         f'{restic} dump --tag "$RUN,part=database" latest {shlex.quote(stored_dump(job))} > {job}.dump',
-        f"apt-get install postgresql-{major}" if major else "apt-get install postgresql",
-        f"runuser -u postgres -- createdb --template=template0 --encoding=UTF8 -- {shlex.quote(name)}",
-        f"runuser -u postgres -- {load}",
+        *commands,
     )

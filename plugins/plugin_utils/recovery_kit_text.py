@@ -83,7 +83,7 @@ def _places(kit: Mapping[str, Any]) -> list[str]:
         lines.append(f"repository of {name}, which the practice no longer has: no account; only from the disks")
     for item in kit["items"]:
         database = item["database"]
-        what = f"database {database['name']} ({item['engine']})" if database else ""
+        what = f"database {database.get('name') or database['path']} ({item['engine']})" if database else ""
         lines.append(
             f"{item['item']} of {item['host']}: {item['class']}, {item['schedule']}: "
             + "; ".join(part for part in (what, ", ".join(item["paths"])) if part)

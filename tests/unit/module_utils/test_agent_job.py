@@ -39,6 +39,14 @@ def test_a_good_job_is_read_whole():
 
 
 @pytest.mark.parametrize(
+    "database", [{"engine": "mariadb", "name": "x"}, {"engine": "sqlite", "path": "/srv/Praxis Ü/pms.db"}]
+)
+def test_every_engine_has_its_own_way_to_name_a_database(database):
+    found = agent_job.parse(json.dumps({**GOOD, "database": database})).database
+    assert found.label == (database.get("name") or database["path"])
+
+
+@pytest.mark.parametrize(
     ("change", "says"),
     [
         ({"schema": 2}, "schema 2"),
@@ -56,6 +64,11 @@ def test_a_good_job_is_read_whole():
         ({"min_files": True}, "min_files True"),
         ({"database": {"engine": "oracle", "name": "x"}}, "engine 'oracle'"),
         ({"database": {"engine": "postgresql", "name": "a/b"}}, "name 'a/b'"),
+        ({"database": {"engine": "mariadb"}}, "name None"),
+        ({"database": {"engine": "mariadb", "name": "x", "path": "/x"}}, "has a name and no path"),
+        ({"database": {"engine": "sqlite", "name": "x"}}, "database.path: missing"),
+        ({"database": {"engine": "sqlite", "path": "pms.db"}}, "database.path 'pms.db'"),
+        ({"database": {"engine": "sqlite", "path": "/x", "name": "x"}}, "has a path and no name"),
         ({"database": {"engine": "postgresql", "name": "x", "probes": {"a": ""}}}, "probes"),
         ({"database": {"engine": "postgresql", "name": "x", "images": {"query": "q", "root": "x"}}}, "images.root 'x'"),
         ({"database": None, "paths": []}, "nothing to back up"),

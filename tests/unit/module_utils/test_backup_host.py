@@ -78,6 +78,13 @@ def test_no_limit_is_written_as_no_limit():
     assert "TimeoutStartSec=infinity" in backup_host.limit_text({**JOB, "time_limit_s": 0})
 
 
+def test_only_the_job_of_a_sqlite_file_may_write_in_its_folder():
+    job = {**JOB, "database": {"engine": "sqlite", "name": None, "path": '/srv/50% "x"/pms.db'}}
+    assert backup_host.limit_text(job).splitlines()[-1] == r'''ReadWritePaths="-/srv/50%% \"x\""'''
+    for database in (None, {"engine": "mariadb", "name": "x"}, {"engine": "postgresql", "name": "x"}):
+        assert "ReadWritePaths" not in backup_host.limit_text({**JOB, "database": database})
+
+
 def test_a_job_that_is_gone_leaves_nothing_and_the_others_stay():
     want = wanted(found=["documents", "old_job"])
     gone = {path for path, item in by_path(want).items() if item.content is None}

@@ -212,6 +212,17 @@ def test_only_a_simulated_ups_can_be_set_by_a_drill():
     assert all("actions" not in user for user in users)
 
 
+def test_engines_of_other_kinds():
+    pairs = ("database: {engine: postgresql, name: clinic}", "database: {engine: %s}")
+    mariadb = changed((pairs[0], pairs[1] % "mariadb, name: clinic"))
+    assert mariadb.host_vars["server1"]["backup_agent_jobs"][0]["database"]["engine"] == "mariadb"
+    assert mariadb.host_vars["proof1"]["restore_host_packages"] == ["mariadb-server", "restic"]
+    sqlite = changed((pairs[0], pairs[1] % "sqlite, path: /srv/pms.db"))
+    database = sqlite.host_vars["server1"]["backup_agent_jobs"][0]["database"]
+    assert (database["engine"], database["path"], "name" in database) == ("sqlite", "/srv/pms.db", False)
+    assert sqlite.host_vars["proof1"]["restore_host_packages"] == ["python3", "restic"]
+
+
 def test_restore_host():
     variables = compiled().host_vars["proof1"]
     assert variables["ansible_connection"] == "local"

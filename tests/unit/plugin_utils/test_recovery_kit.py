@@ -207,6 +207,22 @@ def test_every_command_is_one_that_a_shell_can_read(make_practice, tmp_path):
     assert shlex.split(create)[-1] == "it's a b; $(id)"
 
 
+@pytest.mark.parametrize(
+    ("database", "says"),
+    [
+        ('{engine: mariadb, name: "a b; $(id)"}', "mariadb --max-allowed-packet=1G -- 'a b; $(id)' < clinical_db.dump"),
+        ('{engine: sqlite, path: "/srv/a b\'s.db"}', "install -D -m 0640 clinical_db.dump '/srv/a b'\"'\"'s.db'"),
+    ],
+)
+def test_every_engine_has_commands_of_its_own(make_practice, tmp_path, database, says):
+    trial = make_practice(tmp_path / "p", ("{engine: postgresql, name: clinic}", database))
+    lines = commands(recovery_kit.content(trial.sources()))
+    assert says in lines
+    assert not any("pg_restore" in line for line in lines)
+    for line in lines:
+        subprocess.run(["sh", "-n"], input=line, text=True, check=True)
+
+
 def test_commands_name_the_repository_by_a_file_and_never_by_its_secret(trial, sources):
     text = "\n".join(commands(recovery_kit.content(sources)))
     assert ". repositories/server1.env" in text
