@@ -488,7 +488,10 @@ def judge(
         reasons += check_images(images["names"], images["root"], listed, kept["bad"], dropped)
     checked, found = copy.check()
     reasons += _reasons(found)
-    copy.drop()
+    try:
+        copy.drop()
+    except DatabaseError as error:
+        reasons.append(Reason(error.code, error.message, INCONCLUSIVE))
     tables = len(oracle["tables"])
     figures.update(
         {"tables": tables, "rows": sum(restored["tables"].values()), "images": len(images["names"]) if images else 0}

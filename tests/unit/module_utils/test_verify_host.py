@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.holdfast.practice.plugins.module_utils import agent_files, verify_host
-from ansible_collections.holdfast.practice.plugins.module_utils.engine_postgresql import load_findings
+from ansible_collections.holdfast.practice.plugins.module_utils.database_engine import DatabaseError
+from ansible_collections.holdfast.practice.plugins.module_utils.engine_postgresql import PostgresqlCopy, load_findings
 from ansible_collections.holdfast.practice.plugins.module_utils.verify import FAIL, INCONCLUSIVE, PASS, Wanted
 from ansible_collections.holdfast.practice.plugins.module_utils.verify_host import (
     Done,
@@ -331,6 +332,23 @@ def test_an_engine_that_does_not_start_is_inconclusive(world, monkeypatch):
     monkeypatch.setattr(verify_host, "ENGINE_START_S", 0.3)
     part, _ = judged(world, monkeypatch, same(world), Machine(psql=Done(2, b"", "", 0.1)))
     assert (verdicts(part), codes(part)) == ({"database": INCONCLUSIVE}, {"engine_not_started"})
+
+
+def test_a_copy_that_cannot_be_dropped_is_no_crash(world, monkeypatch):
+    def refuse(_self):
+        raise DatabaseError("engine_failed", "no")
+
+    monkeypatch.setattr(PostgresqlCopy, "drop", refuse)
+    part, _ = judged(world, monkeypatch, same(world))
+    assert (verdicts(part), codes(part)) == ({"database": INCONCLUSIVE}, {"engine_failed"})
+
+
+def test_an_oracle_of_an_engine_that_nobody_knows_is_not_guessed_at(world):
+    world.oracle["database"]["engine"] = "paradox"
+    part = world.fetch()
+    assert "engine_unknown" in codes(part)
+    assert verdicts(part)["database"] == INCONCLUSIVE
+    assert not [argv for argv, _env in world.calls if "restore" in argv]
 
 
 def test_an_image_that_did_not_come_back_is_missed_in_the_database_too(world, monkeypatch):
