@@ -420,7 +420,7 @@ def test_only_root_reaches_what_is_kept_and_the_service_starts_beside_it(
     # the account is back, and so is its folder; nobody repaired anything
     back = repository(tmp_path, accounts=[*USUAL, *accounts(former="100MiB")])
     assert (back["orphans"], back["repaired"]) == ([], [])
-    assert client.restic("former", "cat", "config").rc == 0
+    assert client.restic("former", "cat config").rc == 0
     assert [orphan["name"] for orphan in repository(tmp_path)["orphans"]] == ["former"]
 
 
@@ -635,20 +635,29 @@ def test_without_its_pool_the_service_does_not_start(nas: Any, client: Client) -
 
 
 def test_what_is_kept_is_deleted_on_its_own_demand_only(tmp_path: Path, nas: Any) -> None:
-    def orphan(name: str, **more: Any) -> dict[str, Any]:
-        return modules(tmp_path, ("nas_orphan", {"practice": "nas-test", "host": "nas1", "name": name, **more}))[0]
+    def call(name: str, state: str) -> tuple[str, dict[str, Any]]:
+        return ("nas_orphan", {"practice": "nas-test", "host": "nas1", "name": name, "state": state})
 
-    assert "still has an account" in orphan("server1", state="absent")["msg"]
-    assert "expected the name of a host" in orphan("../server1", state="absent")["msg"]
     nas.run_test(f"mkdir {REPOSITORIES}/by-hand")
-    assert "expected a subvolume" in orphan("by-hand", state="absent")["msg"]
+    in_use, odd, no_subvolume, seen = modules(
+        tmp_path,
+        call("server1", "absent"),
+        call("../server1", "absent"),
+        call("by-hand", "absent"),
+        call("former", "present"),
+    )
+    assert "still has an account" in in_use["msg"]
+    assert "expected the name of a host" in odd["msg"]
+    assert "expected a subvolume" in no_subvolume["msg"]
+    assert (seen["changed"], seen["orphan"]["name"]) == (False, "former")
     nas.run_test(f"rmdir {REPOSITORIES}/by-hand")
-    assert not orphan("former")["changed"]
     assert nas.file(f"{REPOSITORIES}/former/config").exists
-    gone = orphan("former", state="absent")
+    (dry,) = modules(tmp_path, call("former", "absent"), check=True)
+    assert dry["changed"]
+    assert nas.file(f"{REPOSITORIES}/former/config").exists
+    gone, again = modules(tmp_path, call("former", "absent"), call("former", "absent"))
     assert (gone["changed"], gone["orphan"]["name"]) == (True, "former")
     assert not nas.file(f"{REPOSITORIES}/former").exists
-    again = orphan("former", state="absent")
     assert (again["changed"], again["orphan"]) == (False, None)
     assert repository(tmp_path)["orphans"] == []
 
