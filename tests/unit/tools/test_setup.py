@@ -10,7 +10,7 @@ import pytest
 
 REPO = Path(__file__).parents[3]
 LAB_PROGRAMS = ["mmdebstrap", "systemd-nspawn", "apt-ftparchive", "ip", "nsenter", "losetup", "ssh", "ssh-keygen"]
-LAB_PROGRAMS += ["openssl", "git"]
+LAB_PROGRAMS += ["openssl", "git", "age"]
 
 
 @pytest.fixture
