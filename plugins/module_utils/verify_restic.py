@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from ansible_collections.holdfast.practice.plugins.module_utils.verify import INCONCLUSIVE, Reason
 
 NO_REPOSITORY, LOCKED, WRONG_PASSWORD = 10, 11, 12
+CANNOT_RUN, NOT_THERE = 126, 127  # of chroot, and of a shell
 
 _ID = re.compile(r"[0-9a-f]{64}")
 # Each is said of a stored object, never of the network or of the disk that is restored to.
@@ -71,6 +72,8 @@ def classify(done: Done, what: str) -> list[Reason]:
             return [Reason(code, f"{what}: {sentence}", INCONCLUSIVE)]
     if done.timed_out:
         return [Reason("timeout", f"{what}: no end after {done.seconds:.0f} s", INCONCLUSIVE)]
+    if done.rc in (CANNOT_RUN, NOT_THERE):
+        return [Reason("restic_missing", f"{what}: restic could not be started ({done.rc})", INCONCLUSIVE)]
     if done.rc < 0:
         return [Reason("killed", f"{what}: restic was stopped by signal {-done.rc}", INCONCLUSIVE)]
     return [Reason("restic_failed", f"{what}: restic ended with {done.rc}")]

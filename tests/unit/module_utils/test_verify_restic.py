@@ -40,6 +40,7 @@ SAID = {
         "certificate_mismatch",
         INCONCLUSIVE,
     ),
+    "no restic": (127, "chroot: failed to run command 'restic': No such file", "restic_missing", INCONCLUSIVE),
     "NAS off": (1, "dial tcp 127.0.0.1:9: connect: connection refused", "nas_unreachable", INCONCLUSIVE),
     "disk full here": (1, "write /srv/x: no space left on device", "not_enough_space", INCONCLUSIVE),
     "flipped byte": (
