@@ -6,7 +6,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
 
 from ansible_collections.holdfast.practice.plugins.plugin_utils import source
 from ansible_collections.holdfast.practice.plugins.plugin_utils.available import not_available
@@ -57,14 +58,42 @@ def check(document: Document, problems: Iterable[Problem] = ()) -> tuple[Practic
 
 def check_parts[Model: Part](document: Document, model: type[Model]) -> tuple[Model | None, list[Problem]]:
     """Check the parts of a document, each in itself: keys, types, values. Not what must hold between them."""
-    classes: dict[int, type[Part]] = {}
-    field_problems: list[tuple[KeyPath, Problem]] = []
+    errors: list[ErrorDetails] = []
     whole = None
     try:
-        whole = model.model_validate(document.data, context=classes)
+        whole = model.model_validate(document.data)
     except ValidationError as error:
-        field_problems = _field_problems(document, error.errors(include_url=False), classes)
-    return whole, list(_merge_hazards(document, field_problems, classes))
+        errors = error.errors(include_url=False)
+    if not errors and not document.hazards:
+        return whole, []
+    classes: dict[int, type[Part]] = {}
+    find_parts(model, document.data, classes)
+    return whole, list(_merge_hazards(document, _field_problems(document, errors, classes), classes))
+
+
+def find_parts(kind: Any, value: Any, found: dict[int, type[Part]]) -> None:
+    """Find which part of the model stands behind which mapping (by its id), so that an error can name the possible keys."""
+    origin, inner = get_origin(kind), get_args(kind)
+    if origin is Annotated:
+        find_parts(inner[0], value, found)
+    elif origin in (Union, UnionType):
+        kinds = [member for member in inner if member is not type(None)]
+        if len(kinds) > 1 and isinstance(value, dict):  # hosts: their kind says which
+            kinds = [member for member in kinds if value.get("kind") in get_args(_kind_of(member))]
+        for member in kinds[:1]:
+            find_parts(member, value, found)
+    elif origin in (list, dict):
+        for each in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+            find_parts(inner[-1], each, found)
+    elif isinstance(kind, type) and issubclass(kind, Part) and isinstance(value, dict):
+        found[id(value)] = kind
+        for name, info in kind.model_fields.items():
+            find_parts(info.annotation, value.get(info.alias or name), found)
+
+
+def _kind_of(member: Any) -> Any:
+    info = getattr(member, "model_fields", {}).get("kind")
+    return info.annotation if info else None
 
 
 def _merge_hazards(

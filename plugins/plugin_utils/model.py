@@ -7,7 +7,7 @@ parts in rules.py, what this version does not do yet in available.py; check.py t
 
 # No postponed annotations here: pydantic would compile each of them from its text, at every start of Ansible.
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from ansible_collections.holdfast.practice.plugins.plugin_utils.leaves import (
     DAY_S,
@@ -59,7 +59,7 @@ from ansible_collections.holdfast.practice.plugins.plugin_utils.leaves import (
     text,
     weekdays,
 )
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, model_validator
+from pydantic import BaseModel, ConfigDict, Field
 
 FINALDELAY_S = 5  # NUT's pause before the primary goes
 
@@ -69,14 +69,6 @@ class Part(BaseModel):
 
     # defer_build: the whole document's validator holds all the others; building each on its own doubles the start.
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, defer_build=True)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _remember(cls, data: Any, info: ValidationInfo) -> Any:
-        # Which class stands behind which mapping: lets an error name the keys that are possible there.
-        if isinstance(info.context, dict) and isinstance(data, dict):
-            info.context[id(data)] = cls
-        return data
 
 
 class Identity(Part):

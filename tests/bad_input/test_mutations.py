@@ -404,6 +404,7 @@ SECRET_KEYS = [
     *("password", "repo_password", "restic_password_1", "Passwort", "api_key", "apiKey", "rest-token", "clientSecret"),
     *("passphrase", "private_key", "credentials", "authPassword", "ansible_password", "DB_PASSWORD", "token2", "pass"),
 ]
+SIGNS = [*SECRET_KEYS, "://", "PRIVATE KEY", "AGE-SECRET-KEY-1"]
 shapes = st.recursive(
     st.just(SECRET),
     lambda inner: st.one_of(
@@ -453,7 +454,9 @@ def test_a_secret_is_refused_and_not_shown(text):
 @st.composite
 def with_damaged_secret(draw: Any) -> str:
     text = draw(damaged(text=draw(with_secret())))
-    assume(SECRET in text)
+    # What gives it away must still be there, in the same line or the one before; else it is a text like any other.
+    before = ["\n".join(part.split("\n")[-2:]) for part in text.split(SECRET)[:-1]]
+    assume(before and all(any(sign in part for sign in SIGNS) for part in before))
     return text
 
 
@@ -486,7 +489,7 @@ def test_the_maximal_document_uses_every_key_there_is():
     used: dict[str, set[str]] = {}
     document, _ = source.parse(TEXTS["maximal"].encode(), "practice.yml")
     classes: dict[int, type[Any]] = {}
-    check.Practice.model_validate(document.data, context=classes)
+    check.find_parts(check.Practice, document.data, classes)
     for path in [(), *places(document.data)]:
         value = source.value_at(document.data, path)
         if isinstance(value, dict) and id(value) in classes:
