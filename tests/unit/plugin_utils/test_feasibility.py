@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from ansible_collections.holdfast.practice.plugins.plugin_utils import available, check, feasibility, rules, source
 from ansible_collections.holdfast.practice.plugins.plugin_utils.feasibility_plan import (
@@ -315,8 +317,15 @@ def test_an_item_on_two_hosts_counts_twice():
     assert "2TiB" in figure(text, "data to protect").value
 
 
-def test_the_rules_are_asked():
-    assert feasibility.feasible in rules.RULES
+def test_the_rules_are_asked(monkeypatch):
+    asked = []
+    monkeypatch.setattr(feasibility, "RULES", (lambda view: asked.append(view) or iter(()),))
+    plain = re.sub(r", (size|daily_change): \w+|, rto_offsite: \w+", "", GOOD)
+    for text, times in ((plain, 0), (GOOD, 1), (plain.replace("rto: 4h", "rto: 4h, rto_offsite: 3d"), 1)):
+        asked.clear()
+        list(rules.feasible(View.of(document(text), None)))
+        assert len(asked) == times
+    assert rules.feasible in rules.RULES
 
 
 @pytest.mark.parametrize(

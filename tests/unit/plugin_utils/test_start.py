@@ -54,7 +54,7 @@ def test_what_is_needed_is_loaded(loaded):
         ),
         *(
             f"{OURS}.plugin_utils.{name}"
-            for name in ("secrets", "report", "across", "explain", "survey", "recovery_kit")
+            for name in ("secrets", "report", "across", "explain", "survey", "recovery_kit", "feasibility")
         ),
         *(f"{OURS}.module_utils.{name}" for name in ("engines", "agent", "agent_files", "evidence")),
     ],
