@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """What reading, checking and compiling practice documents costs: many in one process, and one in Ansible's start.
 
