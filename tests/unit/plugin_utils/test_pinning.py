@@ -128,7 +128,7 @@ def ssh_server(*private, banner=None, address="127.0.0.1"):
                 transport.add_server_key(each)
             try:
                 transport.start_server(server=paramiko.ServerInterface())
-            except (paramiko.SSHException, EOFError):
+            except (paramiko.SSHException, EOFError, OSError):  # who only came for the key leaves when it has it
                 transport.close()
 
     thread = threading.Thread(target=serve, daemon=True)
