@@ -18,12 +18,15 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from ansible_collections.holdfast.practice.plugins.plugin_utils.leaves import (
+    NETWORK_DRIVERS,
+    SSH_PORT,
     Address,
     Bucket,
     HostId,
     PracticeId,
     Url,
     Uuid,
+    plain_address,
 )
 from ansible_collections.holdfast.practice.plugins.plugin_utils.source import (
     Document,
@@ -35,9 +38,6 @@ from ansible_collections.holdfast.practice.plugins.plugin_utils.source import (
     value_at,
 )
 from ansible_collections.holdfast.practice.plugins.plugin_utils.view import mapping, valid
-
-NETWORK_DRIVERS = ("snmp-ups", "netxml-ups", "apcupsd-ups")
-SSH_PORT = 22
 
 
 class Kind(NamedTuple):
@@ -176,16 +176,6 @@ def _copies(read: _Read) -> Iterator[Thing]:
         sftp = read.below(*offsite, "sftp")
         account = (plain_address(host), str(sftp.get("port", SSH_PORT)), str(sftp.get("user")))
         yield read.thing("target", (*account, str(sftp.get("path")).rstrip("/")), *offsite, "sftp", "path")
-
-
-def plain_address(address: str) -> str:
-    """Write an address so that equal ones look equal: IPv6 shortened, IPv4 within IPv6 as IPv4, names in lower case."""
-    try:
-        ip = ipaddress.ip_address(address)
-    except ValueError:
-        return address.lower().rstrip(".")
-    mapped = getattr(ip, "ipv4_mapped", None)
-    return (mapped or ip).compressed.lower()
 
 
 def plain_url(url: str) -> tuple[str, int, str]:

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ansible_collections.holdfast.practice.plugins.plugin_utils.leaves import seconds
+from ansible_collections.holdfast.practice.plugins.plugin_utils.leaves import SSH_PORT, seconds
 from ansible_collections.holdfast.practice.plugins.plugin_utils.model import (
     FINALDELAY_S,
     Item,
@@ -34,7 +34,6 @@ from ansible_collections.holdfast.practice.plugins.plugin_utils.times import STA
 
 GROUPS = ("nas", "agents", "servers", "workstations", "restore_hosts", "power", "power_primary", "power_secondary")
 POOL_MOUNT = "/srv/holdfast"
-SSH_PORT = 22
 SPREAD_S = 300
 TIME_LIMIT_S = 7200
 RESTORE_ROOT = "/var/lib/holdfast/restore"

@@ -14,12 +14,10 @@ from typing import Any, Protocol
 
 from ansible_collections.holdfast.practice.plugins.plugin_utils import available, onboarding
 from ansible_collections.holdfast.practice.plugins.plugin_utils.answers import GENERATE, likely_zone, slug, zones
-from ansible_collections.holdfast.practice.plugins.plugin_utils.leaves import ENGINES
+from ansible_collections.holdfast.practice.plugins.plugin_utils.leaves import ENGINES, FILE_ENGINES, NETWORK_DRIVERS
 from ansible_collections.holdfast.practice.plugins.plugin_utils.source import KeyPath, Problem, show, value_at
 
 NONE = "none"
-FILE_ENGINES = ("sqlite", "firebird")  # their databases are files, the others' have names
-NETWORK_DRIVERS = ("snmp-ups", "netxml-ups", "apcupsd-ups")
 
 
 class Terminal(Protocol):

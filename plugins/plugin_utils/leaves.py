@@ -24,9 +24,10 @@ NOT_AVAILABLE = "not available in this version"
 # Names that would collide with Ansible's groups, or with the power drill's own account
 RESERVED_HOSTS = (
     *("all", "ungrouped", "localhost", "nas", "agents", "servers", "workstations", "power"),
-    *("drill", "monitor"),
+    *("drill", "monitor", "retiring"),
 )
 ENGINES = ("postgresql", "mariadb", "sqlite", "firebird", "sqlserver")
+FILE_ENGINES = ("sqlite", "firebird")  # their databases are files, the others' have names
 # What people call them, and what they are here
 _ENGINES_ALSO = {
     "postgres": "postgresql",
@@ -45,6 +46,8 @@ UPS_DRIVERS = frozenset(
     socomec_jbus solis tripplite tripplite_usb tripplitesu upscode2 usbhid-ups victronups
     """.split()  # noqa: SIM905  (a paragraph reads better than sixty quoted words)
 )
+NETWORK_DRIVERS = ("snmp-ups", "netxml-ups", "apcupsd-ups")  # their UPS has an address of its own
+SSH_PORT = 22
 _REGIONS = ("Africa", "America", "Antarctica", "Arctic", "Asia", "Atlantic", "Australia", "Europe", "Indian", "Pacific")
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400, "mo": 30 * 86400, "y": 365 * 86400}
 _SIZES = {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
@@ -447,7 +450,7 @@ def plain_address(address: str) -> str:
     try:
         ip = ipaddress.ip_address(address)
     except ValueError:
-        return address.lower()
+        return address.lower().rstrip(".")
     return str(getattr(ip, "ipv4_mapped", None) or ip).lower()
 
 

@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 
 from ansible_collections.holdfast.practice.plugins.plugin_utils.leaves import (
     DAY_S,
+    SSH_PORT,
     AbsolutePath,
     Address,
     Bucket,
@@ -153,7 +154,7 @@ class Pool(Part):
 
 class _Machine(Part):
     address: Address = Field(description="an IPv4 or IPv6 address or a host name")
-    ssh_port: Port = Field(default=22, description="a port, a whole number from 1 to 65535")
+    ssh_port: Port = Field(default=SSH_PORT, description="a port, a whole number from 1 to 65535")
     netbios_name: NetbiosName | None = Field(
         default=None, description="a NetBIOS name: 1-15 characters a-z 0-9 - (needed when the host's name is longer)"
     )
@@ -319,7 +320,7 @@ class Sftp(Part):
     """An SFTP account elsewhere."""
 
     host: Address = Field(description="an IPv4 or IPv6 address or a host name")
-    port: Port = Field(default=22, description="a port, a whole number from 1 to 65535")
+    port: Port = Field(default=SSH_PORT, description="a port, a whole number from 1 to 65535")
     user: UserName = Field(description="a user name such as holdfast")
     path: AbsolutePath = Field(description="an absolute path such as /srv/copies")
 
@@ -481,7 +482,7 @@ class Retired(Part):
     address: Address | None = Field(
         default=None, description="an IPv4 or IPv6 address or a host name: where the machine is cleaned"
     )
-    ssh_port: Port = Field(default=22, description="a port, a whole number from 1 to 65535")
+    ssh_port: Port = Field(default=SSH_PORT, description="a port, a whole number from 1 to 65535")
 
 
 Hours = Annotated[dict[Days, Window], NamedParts]

@@ -20,11 +20,11 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 import paramiko
+from ansible_collections.holdfast.practice.plugins.plugin_utils.leaves import SSH_PORT
 from ansible_collections.holdfast.practice.plugins.plugin_utils.model import Practice, RestoreHost
 from ansible_collections.holdfast.practice.plugins.plugin_utils.source import Problem, did_you_mean, show
 
 KNOWN_HOSTS = "known_hosts"
-SSH_PORT = 22
 CONNECT_S, HANDSHAKE_S = 5, 15
 # What a key of known_hosts may be asked for by; the order is the order of preference for a host that has no pin yet
 _ALGORITHMS = {

@@ -119,7 +119,7 @@ def _offsite_place(view: View, offsite: Offsite) -> Iterator[Problem]:
             yield view.problem(where, got, expected, "choose a place further away")
 
 
-_ROTATE_S = {"daily": DAY_S, "weekly": 7 * DAY_S, "monthly": 31 * DAY_S}
+_OFTEN_S = {"daily": DAY_S, "weekly": 7 * DAY_S, "monthly": 31 * DAY_S}
 
 
 def _removable(view: View) -> Iterator[Problem]:
@@ -141,8 +141,8 @@ def _removable(view: View) -> Iterator[Problem]:
         if first != name:
             got = f"got {show(disk.uuid)}, the UUID of {first}"
             yield view.problem((*path, "disks", name, "uuid"), got, "a UUID of its own (blkid prints it)")
-    if removable.max_gap and seconds(removable.max_gap) > _ROTATE_S[removable.rotate]:
-        days = _ROTATE_S[removable.rotate] // DAY_S
+    if removable.max_gap and seconds(removable.max_gap) > _OFTEN_S[removable.rotate]:
+        days = _OFTEN_S[removable.rotate] // DAY_S
         got = f"got {show(removable.max_gap)}, longer than rotate: {removable.rotate} ({days} days)"
         yield view.problem(
             (*path, "max_gap"), got, "at most the time between two swaps", "write a shorter gap or rotate less often"
@@ -193,16 +193,13 @@ def _retention(view: View) -> Iterator[Problem]:
         yield view.problem(path, f"this reaches back {longest} days", "at least 30 days", fix, key=True)
 
 
-_PROVE_S = {"daily": DAY_S, "weekly": 7 * DAY_S, "monthly": 31 * DAY_S}
-
-
 def _retention_long_enough(view: View) -> Iterator[Problem]:
     """Refuse a memory that ends before anybody looked: proofs and the RPO need something to be there still."""
     kept = list(_kept(view).values())
     if not kept or max(kept) < SHORTEST_MEMORY_S:
         return
     for name, often in view.prove.items():
-        if isinstance(often, str) and _PROVE_S.get(often, 0) > max(kept):
+        if isinstance(often, str) and _OFTEN_S.get(often, 0) > max(kept):
             got = f"proven {often}, but retention.within reaches back {max(kept) // DAY_S} days"
             yield view.problem(
                 ("prove", name), got, "a proof before its backup is forgotten", "keep longer, or prove more often"

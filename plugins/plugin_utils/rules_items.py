@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 
-from ansible_collections.holdfast.practice.plugins.plugin_utils.leaves import is_windows, seconds
+from ansible_collections.holdfast.practice.plugins.plugin_utils.leaves import FILE_ENGINES, is_windows, seconds
 from ansible_collections.holdfast.practice.plugins.plugin_utils.model import Item, interval_s, schedule
 from ansible_collections.holdfast.practice.plugins.plugin_utils.source import KeyPath, Problem, nearest, show
 from ansible_collections.holdfast.practice.plugins.plugin_utils.times import CHANGE_FROM, CHANGE_TO, changes_clocks
@@ -70,15 +70,12 @@ def _times_whole(view: View, name: str, item: Item) -> Iterator[Problem]:
         yield view.problem((*here, "time_limit"), got, expected)
 
 
-_ENGINES_OF_FILES = ("sqlite", "firebird")
-
-
 def _database_whole(view: View, name: str, item: Item) -> Iterator[Problem]:
     database = item.database
     if database is None:
         return
     here: KeyPath = ("protect", name, "database")
-    wanted, other = ("path", "name") if database.engine in _ENGINES_OF_FILES else ("name", "path")
+    wanted, other = ("path", "name") if database.engine in FILE_ENGINES else ("name", "path")
     if getattr(database, wanted) is None:
         expected = "the file that is the database" if wanted == "path" else "the database's name"
         yield view.problem((*here, wanted), "missing", f"{expected} (for {database.engine})")

@@ -5,12 +5,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ansible_collections.holdfast.practice.plugins.plugin_utils.leaves import seconds
+from ansible_collections.holdfast.practice.plugins.plugin_utils.leaves import NETWORK_DRIVERS, seconds
 from ansible_collections.holdfast.practice.plugins.plugin_utils.shutdown import budget
 from ansible_collections.holdfast.practice.plugins.plugin_utils.source import Problem, show, value_at
 from ansible_collections.holdfast.practice.plugins.plugin_utils.view import View, mapping, strings
-
-_NETWORK_DRIVERS = ("snmp-ups", "netxml-ups", "apcupsd-ups")
 
 
 def _ups_wiring(view: View) -> Iterator[Problem]:
@@ -29,7 +27,7 @@ def _ups_wiring(view: View) -> Iterator[Problem]:
         elif isinstance(primary, str) and feeds and primary not in feeds:
             got, fix = f"got {show(primary)}, which {name} does not feed", f"add {primary} to feeds"
             yield view.problem(path, got, "one of the hosts that it feeds", fix)
-        if ups and ups.driver in _NETWORK_DRIVERS and not ups.port:
+        if ups and ups.driver in NETWORK_DRIVERS and not ups.port:
             yield view.problem(("power", name, "port"), "missing", f"the UPS's network address for {ups.driver}")
 
 
@@ -75,7 +73,7 @@ def _one_battery_once(view: View) -> Iterator[Problem]:
         if ups is None:
             continue
         serial = (ups.settings or {}).get("serial", "")
-        networked = ups.port if ups.port and ups.driver in _NETWORK_DRIVERS else ""
+        networked = ups.port if ups.port and ups.driver in NETWORK_DRIVERS else ""
         for key, kind in ((serial, "serial"), (networked, "port")):
             if not key:
                 continue
