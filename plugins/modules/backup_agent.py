@@ -207,7 +207,10 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.holdfast.practice.plugins.module_utils import (
     agent,
     agent_files,
+    agent_host,
     agent_job,
+    agent_run,
+    agent_status,
     backup_host,
     backup_nas,
     database_engine,
@@ -238,7 +241,10 @@ from ansible_collections.holdfast.practice.plugins.module_utils.host_state impor
 PROGRAM = (
     agent,
     agent_files,
+    agent_host,
     agent_job,
+    agent_run,
+    agent_status,
     backup_nas,
     database_engine,
     database_oracle,

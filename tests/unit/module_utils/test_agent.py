@@ -14,7 +14,10 @@ from types import SimpleNamespace
 import pytest
 from ansible_collections.holdfast.practice.plugins.module_utils import (
     agent,
+    agent_host,
     agent_job,
+    agent_run,
+    agent_status,
     backup_nas,
     database_engine,
     restic,
@@ -29,7 +32,7 @@ JOB = {
 
 @pytest.fixture
 def places(tmp_path):
-    places = agent.Places(
+    places = agent_host.Places(
         etc=tmp_path / "etc",
         state=tmp_path / "state",
         cache=tmp_path / "cache",
@@ -94,7 +97,7 @@ def record_of(places):
         (complete, 0, "OK", []),
         (incomplete, 2, "INCOMPLETE", ["images_missing"]),
         (lambda _outcome: None, 1, "FAILED", []),
-        (fails_with(agent.RunError("too_few_files", "0 files")), 1, "FAILED", ["too_few_files"]),
+        (fails_with(agent_run.RunError("too_few_files", "0 files")), 1, "FAILED", ["too_few_files"]),
         (fails_with(restic.ResticError("repository_locked", "x", 11)), 1, "FAILED", ["repository_locked"]),
         (fails_with(backup_nas.NasError("nas_unreachable", "x")), 1, "FAILED", ["nas_unreachable"]),
         (
@@ -110,8 +113,8 @@ def record_of(places):
 def test_every_ending_leaves_a_record_that_agrees_with_the_exit_code(
     places, monkeypatch, capfdbinary, action, code, state, reasons
 ):
-    monkeypatch.setattr(agent, "Backup", backup_that(action))
-    assert agent.run_job("documents", places) == code
+    monkeypatch.setattr(agent_run, "Backup", backup_that(action))
+    assert agent_run.run_job("documents", places) == code
     record = record_of(places)
     assert (record["state"], [reason["code"] for reason in record["reasons"]]) == (state, reasons)
     assert (record["practice"], record["host"], record["boot_id"]) == ("harbour-street", "server1", "boot-1")
@@ -123,27 +126,27 @@ def test_every_ending_leaves_a_record_that_agrees_with_the_exit_code(
 
 
 def test_a_failure_keeps_the_time_of_the_last_good_run(places, monkeypatch):
-    monkeypatch.setattr(agent, "Backup", backup_that(complete))
-    agent.run_job("documents", places)
+    monkeypatch.setattr(agent_run, "Backup", backup_that(complete))
+    agent_run.run_job("documents", places)
     good = record_of(places)
-    monkeypatch.setattr(agent, "Backup", backup_that(fails_with(agent.RunError("x", "y"))))
-    agent.run_job("documents", places)
+    monkeypatch.setattr(agent_run, "Backup", backup_that(fails_with(agent_run.RunError("x", "y"))))
+    agent_run.run_job("documents", places)
     assert record_of(places)["last_ok"] == {"run": good["run"], "finished": good["finished"]}
 
 
 def test_a_second_run_at_the_same_time_declines_and_changes_nothing(places, monkeypatch):
-    monkeypatch.setattr(agent, "Backup", backup_that(complete))
+    monkeypatch.setattr(agent_run, "Backup", backup_that(complete))
     places.run.mkdir()
     with (places.run / "documents.lock").open("w") as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
-        assert agent.run_job("documents", places) == 4
+        assert agent_run.run_job("documents", places) == 4
     assert not places.status("documents").exists()
 
 
 @pytest.mark.parametrize("text", ["{", json.dumps({**JOB, "name": "other"}), json.dumps({**JOB, "paths": []})])
 def test_an_unusable_job_file_is_recorded_and_ends_with_3(places, text):
     places.job("documents").write_text(text)
-    assert agent.run_job("documents", places) == 3
+    assert agent_run.run_job("documents", places) == 3
     assert [reason["code"] for reason in record_of(places)["reasons"]] == ["job_invalid"]
 
 
@@ -151,36 +154,36 @@ def test_an_unusable_job_file_is_recorded_and_ends_with_3(places, text):
     ("result", "code"), [("oom-kill", "out_of_memory"), ("timeout", "time_limit"), ("signal", "killed"), ("", "killed")]
 )
 def test_a_killed_run_gets_its_record_afterwards(places, result, code):
-    facts = agent.facts_of(places, "documents", None, "run-1")
-    agent.write_json(places.running("documents"), {"facts": facts, "started": time.time() - 5})
-    assert agent.settle_job("documents", places, {"MONITOR_SERVICE_RESULT": result}) == 0
+    facts = agent_run.facts_of(places, "documents", None, "run-1")
+    agent_host.write_json(places.running("documents"), {"facts": facts, "started": time.time() - 5})
+    assert agent_run.settle_job("documents", places, {"MONITOR_SERVICE_RESULT": result}) == 0
     record = record_of(places)
     assert (record["run"], record["state"], record["reasons"][0]["code"]) == ("run-1", "FAILED", code)
     assert not places.running("documents").exists()
 
 
 def test_settling_a_run_that_ended_by_itself_changes_nothing(places, monkeypatch):
-    monkeypatch.setattr(agent, "Backup", backup_that(complete))
-    agent.run_job("documents", places)
+    monkeypatch.setattr(agent_run, "Backup", backup_that(complete))
+    agent_run.run_job("documents", places)
     before = places.status("documents").read_text()
-    agent.settle_job("documents", places, {})
+    agent_run.settle_job("documents", places, {})
     assert places.status("documents").read_text() == before
 
 
 @pytest.mark.parametrize(("boot", "state", "running"), [("boot-1", "OK", True), ("boot-0", "FAILED", False)])
 def test_status_tells_a_run_under_way_from_one_that_a_power_cut_ended(places, monkeypatch, boot, state, running):
-    monkeypatch.setattr(agent, "Backup", backup_that(complete))
-    agent.run_job("documents", places)
-    agent.write_json(places.running("documents"), {"facts": {"boot_id": boot}, "started": time.time()})
-    row = agent.overview(places, time.time())[0]
+    monkeypatch.setattr(agent_run, "Backup", backup_that(complete))
+    agent_run.run_job("documents", places)
+    agent_host.write_json(places.running("documents"), {"facts": {"boot_id": boot}, "started": time.time()})
+    row = agent_status.overview(places, time.time())[0]
     assert (row["state"], row["running"]) == (state, running)
 
 
 def test_status_ends_like_the_worst_job_and_no_job_is_a_failure(places, monkeypatch, capsys):
     assert agent.main(["status"], places) == 1
     assert "never_ran" in capsys.readouterr().out
-    monkeypatch.setattr(agent, "Backup", backup_that(incomplete))
-    agent.run_job("documents", places)
+    monkeypatch.setattr(agent_run, "Backup", backup_that(incomplete))
+    agent_run.run_job("documents", places)
     assert agent.main(["status", "--json"], places) == 2
     places.job("documents").unlink()
     assert agent.main(["status"], places) == 1
@@ -194,8 +197,8 @@ def test_wrong_usage_is_not_mistaken_for_an_incomplete_backup(places):
 
 
 def test_children_that_ignore_a_request_to_end_are_ended(monkeypatch):
-    monkeypatch.setattr(agent, "STOP_S", 0.3)
-    children = agent.Children()
+    monkeypatch.setattr(agent_host, "STOP_S", 0.3)
+    children = agent_host.Children()
     process = children.start(["sh", "-c", "trap '' TERM; sleep 60 & wait; wait"], dict(os.environ))
     time.sleep(0.2)
     children.end()
@@ -203,11 +206,11 @@ def test_children_that_ignore_a_request_to_end_are_ended(monkeypatch):
 
 
 def test_a_missing_program_is_an_exit_code_not_a_crash():
-    assert agent.Children().run(["no-such-program-here"], {})[0] == 127
+    assert agent_host.Children().run(["no-such-program-here"], {})[0] == 127
 
 
 def test_journal_lines_stay_one_line_whatever_is_in_them(capfdbinary):
-    agent.say("a\nb\udcfc")
+    agent_host.say("a\nb\udcfc")
     assert capfdbinary.readouterr().out == b"a b\\udcfc\n"
 
 
@@ -223,9 +226,9 @@ class Busy:
         folder.mkdir()
         for name in ("a", "b", "c"):
             (folder / name).write_text(name)
-        self.backup = agent.Backup.__new__(agent.Backup)
+        self.backup = agent_run.Backup.__new__(agent_run.Backup)
         self.backup.job = agent_job.parse(json.dumps({**JOB, "paths": [str(folder)], **job}))
-        self.backup.places, self.backup.run_id, self.backup.outcome = places, "R", agent.Outcome()
+        self.backup.places, self.backup.run_id, self.backup.outcome = places, "R", agent_run.Outcome()
         self.backup.children, self.backup.troubles = self, []
         self.backup.restic = SimpleNamespace(repository=restic.Repository("rest:x", "/p"), env={})
 
@@ -298,6 +301,6 @@ def test_a_disk_that_goes_while_restic_reads_is_no_busy_day(places, tmp_path, jo
     folder = tmp_path / "letters"
     busy = Busy(places, folder, **{key: [str(folder)] if value == ["FOLDER"] else value for key, value in job.items()})
     busy.before = lambda: [path.unlink() for path in folder.iterdir() if path.name not in left]
-    with pytest.raises(agent.RunError) as caught:
+    with pytest.raises(agent_run.RunError) as caught:
         busy.go()
     assert caught.value.code == code

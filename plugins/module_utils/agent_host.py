@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What every part of the agent stands on: where things are on a host, files that are put in place whole, its own processes."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+VERSION = "0.1.0"
+SCHEMA = 1
+EXIT = {"OK": 0, "FAILED": 1, "INCOMPLETE": 2}
+EXIT_INVALID, EXIT_LOCKED = 3, 4
+STOP_S = 20
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where things are on a host."""
+
+    etc: Path = Path("/etc/holdfast")
+    state: Path = Path("/var/lib/holdfast")
+    cache: Path = Path("/var/cache/holdfast")
+    run: Path = Path("/run/holdfast")
+    machine_id: Path = Path("/etc/machine-id")
+    boot_id: Path = Path("/proc/sys/kernel/random/boot_id")
+
+    def job(self, name: str) -> Path:
+        """File of a job."""
+        return self.etc / "jobs" / f"{name}.json"
+
+    def status(self, name: str) -> Path:
+        """Last status record of a job."""
+        return self.state / "status" / f"{name}.json"
+
+    def oracle(self, name: str) -> Path:
+        """Last oracle of a job."""
+        return self.state / "oracle" / f"{name}.json"
+
+    def manifest_cache(self, name: str) -> Path:
+        """Hashes of files that have not changed since."""
+        return self.state / "cache" / f"{name}.json"
+
+    def running(self, name: str) -> Path:
+        """Says that a run began; gone when its record is written."""
+        return self.state / "running" / f"{name}.json"
+
+
+def say(text: str, severity: int = 6) -> None:
+    """One line for the journal; systemd takes the severity from the prefix."""
+    prefix = f"<{severity}>" if "JOURNAL_STREAM" in os.environ else ""
+    line = " ".join(text.split())
+    sys.stdout.buffer.write((prefix + line + "\n").encode("utf-8", "backslashreplace"))
+    sys.stdout.buffer.flush()
+
+
+def utc(seconds: float) -> str:
+    """ISO 8601 in UTC, whole seconds."""
+    return datetime.datetime.fromtimestamp(seconds, datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def seconds_of(text: str) -> float:
+    """Seconds since 1970 of what ``utc`` wrote."""
+    moment = datetime.datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ")
+    return moment.replace(tzinfo=datetime.timezone.utc).timestamp()
+
+
+def human(size: float) -> str:
+    """Bytes for people."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if size < 1024:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1024
+    return f"{size:.1f} TiB"
+
+
+def write_json(path: Path, content: Any, text: str | None = None) -> None:
+    """Put a file in place in one step, for root's eyes only."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.new")
+    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(handle, "w", encoding="ascii") as stream:
+        stream.write(text if text is not None else json.dumps(content, ensure_ascii=True, indent=1, sort_keys=True))
+        stream.flush()
+        os.fsync(stream.fileno())
+    temporary.replace(path)
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """Read an object from a JSON file; None when it is missing or damaged."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+class Children:
+    """Processes that the agent started. They never outlive it."""
+
+    def __init__(self) -> None:
+        self._alive: list[subprocess.Popen[bytes]] = []
+
+    def start(self, argv: Sequence[str], env: Mapping[str, str], **pipes: Any) -> subprocess.Popen[bytes]:
+        """Start a process in a group of its own."""
+        process = subprocess.Popen(list(argv), env=dict(env), start_new_session=True, cwd="/", **pipes)
+        self._alive = [p for p in self._alive if p.poll() is None]
+        self._alive.append(process)
+        return process
+
+    def run(self, argv: Sequence[str], env: Mapping[str, str], stdin: bytes = b"") -> tuple[int, str, str]:
+        """Run to the end: (exit code, output, errors); a program that is missing has code 127."""
+        try:
+            process = self.start(argv, env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        except FileNotFoundError:
+            return 127, "", f"{argv[0]}: not installed"
+        out, err = process.communicate(stdin)
+        return process.returncode, out.decode("utf-8", "surrogateescape"), err.decode("utf-8", "surrogateescape")
+
+    def end(self) -> None:
+        """Stop what still runs: ask, wait, insist."""
+        for sign, patience in ((signal.SIGTERM, STOP_S), (signal.SIGKILL, STOP_S)):
+            alive = [p for p in self._alive if p.poll() is None]
+            for process in alive:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, sign)
+            deadline = time.monotonic() + patience
+            for process in alive:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(max(0.0, deadline - time.monotonic()))

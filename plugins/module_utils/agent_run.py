@@ -1,0 +1,502 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One run of a backup job, and the record that it leaves whatever happens.
+
+The order within a run is what makes a snapshot trustworthy: the oracle of the database and its dump come from one
+consistent view, files are hashed before restic reads them, and the oracle is stored last, naming the snapshots before
+it. A run without its oracle never happened.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import fcntl
+import json
+import os
+import secrets
+import signal
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from . import agent_files, backup_nas, restic
+from .agent_host import (
+    EXIT,
+    EXIT_INVALID,
+    EXIT_LOCKED,
+    SCHEMA,
+    VERSION,
+    Children,
+    Places,
+    human,
+    read_json,
+    say,
+    utc,
+    write_json,
+)
+from .agent_job import Job, JobError, parse, stored_dump, stored_oracle
+from .database_engine import Database, DatabaseError, Tools, View
+from .database_oracle import OracleError, read_database
+from .engines import ENGINES
+
+# the kernel stamps files with the clock of its last tick
+CLOCK_STEP_NS = 1_000_000_000
+CREDENTIALS = ("repository-password", "rest-username", "rest-password")
+
+
+class RunError(Exception):
+    """The run cannot be OK any more: it ends here with this reason."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+
+
+class Stopped(BaseException):
+    """Somebody asked the agent to end. Not an Exception: nothing on the way up may take it for an ordinary error."""
+
+
+@dataclass
+class Outcome:
+    """What a run has come to so far."""
+
+    reasons: list[dict[str, str]] = field(default_factory=list)
+    failed: bool = False
+    snapshots: dict[str, str | None] = field(default_factory=lambda: {"database": None, "files": None, "oracle": None})
+    files: int = 0
+    bytes: int = 0
+    repository_id: str | None = None
+    tools: dict[str, str | None] = field(default_factory=lambda: {"agent": VERSION, "restic": None, "engine": None})
+
+    def add(self, code: str, message: str, failed: bool = False) -> None:
+        """Note a reason; without ``failed`` the run is INCOMPLETE."""
+        self.reasons.append({"code": code, "message": message})
+        self.failed = self.failed or failed
+
+    @property
+    def state(self) -> str:
+        """OK, INCOMPLETE or FAILED; an OK without an oracle would be a lie."""
+        if self.failed or (not self.reasons and not self.snapshots["oracle"]):
+            return "FAILED"
+        return "INCOMPLETE" if self.reasons else "OK"
+
+
+class Backup:
+    """One run of one job."""
+
+    def __init__(self, job: Job, places: Places, run_id: str, children: Children, outcome: Outcome) -> None:
+        self.job, self.places, self.run_id, self.children, self.outcome = job, places, run_id, children, outcome
+        self.restic = self._open_restic()
+        self.troubles: list[str] = []  # paths that restic's last backup could not read
+
+    def _open_restic(self) -> restic.Restic:
+        folder = Path(os.environ.get("CREDENTIALS_DIRECTORY") or self.places.etc / "credentials")
+        try:
+            found = {name: (folder / name).read_text(encoding="utf-8").rstrip("\n") for name in CREDENTIALS}
+        except OSError as error:
+            message = f"credential {error.filename} cannot be read ({error.strerror}); run site.yml for this host"
+            raise RunError("credentials_missing", message) from error
+        repository = restic.Repository(
+            url=self.job.url,
+            password_file=str(folder / "repository-password"),
+            cacert=str(self.places.etc / "nas.pem"),
+            cache_dir=str(self.places.cache),
+        )
+        return restic.Restic(self.children.run, repository, found["rest-username"], found["rest-password"])
+
+    def run(self) -> None:
+        """Do it all. Raises RunError, ResticError, NasError, DatabaseError; notes lesser gaps in the outcome."""
+        self._identify()
+        oracle: dict[str, Any] = {
+            "schema": SCHEMA,
+            "practice": self.job.practice,
+            "host": self.job.host,
+            "job": self.job.name,
+            "item": self.job.item,
+            "run": self.run_id,
+            "taken": utc(time.time()),
+            "identity": {
+                "machine_id": self.places.machine_id.read_text(encoding="ascii").strip(),
+                "repository_id": self.outcome.repository_id,
+                "database_system_id": None,
+            },
+            "snapshots": {"database": None, "files": None},
+            "database": None,
+            "files": None,
+        }
+        if self.job.database:
+            self._back_up_database(oracle)
+        self._back_up_files(oracle)
+        oracle["snapshots"] = {part: self.outcome.snapshots[part] for part in ("database", "files")}
+        oracle["tools"] = self.outcome.tools
+        self._store_oracle(oracle)
+
+    def _identify(self) -> None:
+        """Is this host the practice's, and is the repository the one that was pinned?"""
+        stamp = read_json(self.places.etc / "practice.json") or {}
+        if (stamp.get("practice"), stamp.get("host")) != (self.job.practice, self.job.host):
+            raise RunError(
+                "identity_mismatch",
+                f"this machine is stamped {stamp.get('host')} of practice {stamp.get('practice')}, "
+                f"the job is for {self.job.host} of {self.job.practice}; run site.yml of the right practice",
+            )
+        self.outcome.tools["restic"] = self.restic.version()
+        env = self.restic.env
+        exists = backup_nas.knock(
+            self.job.url,
+            str(self.restic.repository.cacert),
+            env["RESTIC_REST_USERNAME"],
+            env["RESTIC_REST_PASSWORD"],
+        )
+        if not exists:
+            raise RunError(
+                "repository_missing",
+                "the NAS has no repository for this host. If one was there before, find out who removed it; "
+                "nothing is created here. site.yml creates the first one",
+            )
+        found = self.restic.id()
+        pinned = (read_json(self.places.etc / "repository.json") or {}).get("id")
+        if found != pinned:
+            raise RunError(
+                "identity_mismatch",
+                f"the repository is {found[:8]}, the one pinned on this host is {str(pinned)[:8]}; "
+                "find out who replaced it before anything is stored",
+            )
+        self.outcome.repository_id = found
+
+    def _tags(self, part: str) -> list[str]:
+        return [f"practice={self.job.practice}", f"job={self.job.name}", f"run={self.run_id}", f"part={part}"]
+
+    def _restic_backup(self, part: str, rest: Sequence[str], stdin: bytes = b"") -> restic.Summary:
+        arguments = restic.backup_arguments(self.job.host, self._tags(part), *rest)
+        code, out, err = self.children.run(restic.command(self.restic.repository, *arguments), self.restic.env, stdin)
+        summary = restic.summary_of(code, out, err)
+        self.troubles = agent_files.error_paths(out + "\n" + err)
+        self.outcome.snapshots[part] = summary.snapshot
+        return summary
+
+    def _back_up_database(self, oracle: dict[str, Any]) -> None:
+        """Dump, and what the oracle says of the database, from one view of it."""
+        database = self.job.database
+        assert database is not None
+        began = time.monotonic()
+        oracle["taken"] = utc(time.time())
+        view = ENGINES[database.engine].open(database, Tools(self.children.run, self.children.start))
+        try:
+            summary = self._store_dump(database, view)
+            took = time.monotonic() - began
+            say(f"{self.job.name}: dump of {human(summary.bytes)} stored as {summary.snapshot[:8]} in {took:.0f} s")
+            section = read_database(
+                view.questions, database.label, database.probes, database.images, on_error=self._query_failed
+            )
+            oracle["identity"]["database_system_id"] = view.system_id()
+            for finding in view.meanwhile():
+                self.outcome.add(finding.code, finding.message)
+        except OracleError as error:
+            raise RunError("query_failed", f"database {database.label}: {error}") from error
+        finally:
+            view.close()
+        section["dump_path"] = stored_dump(self.job.name)
+        self.outcome.tools["engine"] = f"{database.engine} {section['version']}"
+        rows = sum(section["tables"].values())
+        say(f"{self.job.name}: database {database.label}: {len(section['tables'])} tables, {rows} rows")
+        if not section["tables"]:
+            self.outcome.add("database_empty", f"database {database.label} has no table: is it the right one?")
+        oracle["database"] = section
+        self.outcome.files += 1
+        self.outcome.bytes += summary.bytes
+
+    def _store_dump(self, database: Database, view: View) -> restic.Summary:
+        """restic stores no snapshot when the dump's command ends with anything but 0."""
+        command = view.dump_command()
+        try:
+            return self._restic_backup(
+                "database",
+                ["--stdin-from-command", "--stdin-filename", stored_dump(self.job.name), "--", *command],
+            )
+        except restic.ResticError as error:
+            if "command failed" not in error.message:
+                raise
+            said = " / ".join(text for text in (view.complaint(), error.message) if text)
+            raise RunError("dump_failed", f"the dump of {database.label} failed, nothing was kept: {said}") from error
+
+    def _query_failed(self, what: str, error: Exception) -> None:
+        code = "images_query_failed" if what == "images" else "probe_failed"
+        self.outcome.add(code, f"the query of {what} failed: {error}")
+
+    def _roots(self) -> list[str]:
+        """Folders and files to back up that are there. Says what is not."""
+        database = self.job.database
+        wanted = list(self.job.paths)
+        if database and database.images:
+            wanted.append(database.images["root"])
+        there = []
+        for path in dict.fromkeys(wanted):
+            if os.path.islink(path):  # noqa: PTH114 - a path here may be any bytes
+                message = f"{path} is a link, of which restic would keep only the link: name {os.path.realpath(path)}"
+                raise RunError("path_is_link", message)
+            if os.path.lexists(path):
+                there.append(path)
+            else:
+                self.outcome.add("path_missing", f"{path} does not exist on this host")
+        if self.job.paths and not any(path in there for path in self.job.paths):
+            raise RunError("path_missing", f"none of the paths of {self.job.name} exists: is a disk not mounted?")
+        self._check_must_have()
+        return there
+
+    def _back_up_files(self, oracle: dict[str, Any]) -> None:
+        """Manifest, then restic, then a second look: at what changed meanwhile, and at what is in the snapshot."""
+        if not self.job.paths and not (self.job.database and self.job.database.images):
+            return
+        roots = self._roots()
+        cache_file = self.places.manifest_cache(self.job.name)
+        cache = agent_files.load_cache(str(cache_file))
+        began, began_ns = time.monotonic(), time.time_ns() - CLOCK_STEP_NS
+        extra = self._images_outside(oracle, roots)
+        manifest, kept = agent_files.build([*roots, *extra], self.job.exclude, cache)
+        took = time.monotonic() - began
+        say(
+            f"{self.job.name}: {len(manifest.entries)} files, {human(manifest.bytes)}, {manifest.hashed} new or "
+            f"changed, hashed in {took:.0f} s"
+        )
+        self._judge_manifest(manifest, oracle)
+        if not roots and not extra:
+            return
+        options = [f"--exclude={pattern}" for pattern in self.job.exclude]
+        read = [*roots, *extra]
+        names = b"".join(os.fsencode(path) + b"\0" for path in read)
+        summary = self._restic_backup("files", [*options, "--files-from-raw", "-"], names)
+        unread = sum(1 for path in self.troubles if agent_files.still_there(path))
+        if not summary.complete and (unread or not self.troubles):
+            self.outcome.add("files_unreadable", f"restic could not read {unread or 'some'} files or folders")
+        filled = [root for root in roots if root not in manifest.empty_roots]
+        now = agent_files.look(read, self.job.exclude)
+        meanwhile = agent_files.settle(manifest, now, self._stored(summary.snapshot), began_ns)
+        if meanwhile.gap:
+            self.outcome.add("coverage_gap", f"{meanwhile.gap} files differ between the disk and the snapshot")
+        self._judge_meanwhile(manifest, filled)
+        write_json(cache_file, None, agent_files.cache_text(kept))
+        took = time.monotonic() - began
+        say(
+            f"{self.job.name}: files stored as {summary.snapshot[:8]} in {took:.0f} s, {human(summary.added)} sent"
+            f"; meanwhile {meanwhile.changed} changed, {meanwhile.appeared} came, {len(meanwhile.dropped)} went"
+        )
+        oracle["files"] = {
+            "roots": read,
+            "count": len(manifest.entries),
+            "bytes": manifest.bytes,
+            "must_have": list(self.job.must_have),
+            "manifest": manifest.entries,
+            "dropped": meanwhile.dropped,
+        }
+        self.outcome.files += len(manifest.entries)
+        self.outcome.bytes += manifest.bytes
+
+    def _stored(self, snapshot: str) -> dict[str, int]:
+        """What is in a snapshot, as restic reads it back."""
+        command = restic.command(self.restic.repository, "ls", "--json", "--no-lock", snapshot)
+        code, out, err = self.children.run(command, self.restic.env)
+        restic.check(code, "", err)
+        return agent_files.stored_files(out)
+
+    def _judge_meanwhile(self, manifest: agent_files.Manifest, filled: Sequence[str]) -> None:
+        """Files may go while restic reads; all of them at once is a disk that went."""
+        self._check_must_have()
+        self._check_count(manifest)
+        for root in filled:
+            if not any(agent_files.below(str(entry["path"]), [root]) for entry in manifest.entries):
+                raise RunError("path_vanished", f"{root} lost all its files during the backup: did a disk go?")
+
+    def _check_must_have(self) -> None:
+        for path in self.job.must_have:
+            if not os.path.lexists(path) or (os.path.isdir(path) and not os.listdir(path)):  # noqa: PTH112, PTH208
+                raise RunError(
+                    "must_have_missing", f"{path} must be there and is missing or empty: is a disk not mounted?"
+                )
+
+    def _check_count(self, manifest: agent_files.Manifest) -> None:
+        if not self.job.paths:
+            return
+        own = sum(1 for entry in manifest.entries if agent_files.below(str(entry["path"]), self.job.paths))
+        if own < self.job.min_files:
+            raise RunError(
+                "too_few_files",
+                f"{own} files found, at least {self.job.min_files} expected: is a disk not mounted? Nothing kept",
+            )
+
+    def _images(self, oracle: dict[str, Any]) -> list[str]:
+        images = (oracle["database"] or {}).get("images")
+        return [agent_files.image_path(images["root"], name) for name in images["names"]] if images else []
+
+    def _images_outside(self, oracle: dict[str, Any], roots: Sequence[str]) -> list[str]:
+        """Images that the database keeps outside of every root are backed up all the same."""
+        outside = {path for path in self._images(oracle) if not agent_files.below(path, roots)}
+        return sorted(path for path in outside if os.path.isfile(path))  # noqa: PTH113
+
+    def _judge_manifest(self, manifest: agent_files.Manifest, oracle: dict[str, Any]) -> None:
+        if manifest.unreadable:
+            self.outcome.add("files_unreadable", f"{manifest.unreadable} files or folders could not be read")
+        paths = {str(entry["path"]) for entry in manifest.entries}
+        self._check_count(manifest)
+        for root in manifest.empty_roots:
+            if root in self.job.paths:
+                self.outcome.add("path_empty", f"{root} holds no file: is a disk not mounted?")
+        images = self._images(oracle)
+        missing = sum(1 for path in images if path not in paths)
+        if missing:
+            self.outcome.add(
+                "images_missing", f"{missing} of {len(images)} images that the database lists are not there as files"
+            )
+
+    def _store_oracle(self, oracle: dict[str, Any]) -> None:
+        text = json.dumps(oracle, ensure_ascii=True, separators=(",", ":"), sort_keys=True)
+        name = stored_oracle(self.job.name)
+        self._restic_backup("oracle", ["--stdin", "--stdin-filename", name], text.encode("ascii"))
+        write_json(self.places.oracle(self.job.name), None, text)
+
+
+@contextlib.contextmanager
+def locked(places: Places, name: str) -> Iterator[bool]:
+    """Hold the job's lock; False when another process has it. The kernel frees it when its holder dies."""
+    places.run.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with open(places.run / f"{name}.lock", "w", encoding="ascii") as stream:  # noqa: PTH123
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+            return
+        yield True
+
+
+def record_of(facts: Mapping[str, Any], outcome: Outcome, started: float, finished: float) -> dict[str, Any]:
+    """Status record. facts: practice, host, job, item, run, boot_id, last_ok."""
+    return {
+        "schema": SCHEMA,
+        **facts,
+        "state": outcome.state,
+        "reasons": outcome.reasons,
+        "started": utc(started),
+        "finished": utc(finished),
+        "seconds": round(max(0.0, finished - started), 1),
+        "snapshots": outcome.snapshots,
+        "files": outcome.files,
+        "bytes": outcome.bytes,
+        "repository_id": outcome.repository_id,
+        "tools": outcome.tools,
+    }
+
+
+def finish(places: Places, record: dict[str, Any]) -> None:
+    """Write the record and tell the journal."""
+    if record["state"] == "OK":
+        record["last_ok"] = {"run": record["run"], "finished": record["finished"]}
+    write_json(places.status(record["job"]), record)
+    places.running(record["job"]).unlink(missing_ok=True)
+    what = "; ".join(f"{reason['code']}: {reason['message']}" for reason in record["reasons"])
+    say(
+        f"{record['job']}: {record['state']} after {record['seconds']:.0f} s" + (f": {what}" if what else ""),
+        {"OK": 6, "INCOMPLETE": 4, "FAILED": 3}[record["state"]],
+    )
+
+
+def attempt(job: Job, places: Places, run_id: str, outcome: Outcome, started: float) -> None:
+    """Run the job; every way in which it can end goes into the outcome."""
+    children = Children()
+
+    def stop(_number: int, _frame: Any) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        raise Stopped
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    try:
+        Backup(job, places, run_id, children, outcome).run()
+    except Stopped:
+        if job.time_limit_s and time.time() - started >= job.time_limit_s - 1:
+            outcome.add("time_limit", f"the job was stopped at its time limit of {job.time_limit_s} s", True)
+        else:
+            outcome.add("stopped", "the run was stopped from outside (shutdown, or systemctl stop)", True)
+    except (RunError, restic.ResticError, backup_nas.NasError, DatabaseError) as error:
+        outcome.add(error.code, error.message, True)
+    except Exception as error:  # whatever it is: the record must say that there is no backup
+        frame = error.__traceback__
+        while frame and frame.tb_next:
+            frame = frame.tb_next
+        where = f"{Path(frame.tb_frame.f_code.co_filename).name}:{frame.tb_lineno}" if frame else "?"
+        outcome.add("internal_error", f"{type(error).__name__} at {where}: {str(error)[:300]}", True)
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        children.end()
+
+
+def facts_of(places: Places, name: str, job: Job | None, run_id: str) -> dict[str, Any]:
+    """What a record says about who and where; from the stamp where the job file cannot be read."""
+    stamp = read_json(places.etc / "practice.json") or {}
+    return {
+        "practice": job.practice if job else stamp.get("practice"),
+        "host": job.host if job else stamp.get("host"),
+        "job": name,
+        "item": job.item if job else name,
+        "run": run_id,
+        "boot_id": places.boot_id.read_text(encoding="ascii").strip(),
+        "last_ok": (read_json(places.status(name)) or {}).get("last_ok"),
+    }
+
+
+def run_job(name: str, places: Places) -> int:
+    """``agent run``: exit code."""
+    with locked(places, name) as free:
+        if not free:
+            say(f"{name}: another run of this job is under way; this one does nothing", 4)
+            return EXIT_LOCKED
+        started = time.time()
+        stamp = datetime.datetime.fromtimestamp(started, datetime.timezone.utc).strftime("%Y%m%dT%H%M%SZ")
+        run_id = f"{stamp}-{secrets.token_hex(4)}"
+        outcome = Outcome()
+        try:
+            job = parse(places.job(name).read_text(encoding="utf-8"))
+            if job.name != name:
+                raise JobError(f"it is for job {job.name!r}")
+        except (OSError, JobError, UnicodeDecodeError) as error:
+            outcome.add("job_invalid", f"{places.job(name)}: {error}", True)
+            finish(places, record_of(facts_of(places, name, None, run_id), outcome, started, time.time()))
+            return EXIT_INVALID
+        facts = facts_of(places, name, job, run_id)
+        if places.running(name).exists():
+            say(f"{name}: the run before this one was cut off without a record", 4)
+        write_json(places.running(name), {"facts": facts, "started": started})
+        attempt(job, places, run_id, outcome, started)
+        record = record_of(facts, outcome, started, time.time())
+        finish(places, record)
+        return EXIT[str(record["state"])]
+
+
+def settle_job(name: str, places: Places, service: Mapping[str, str]) -> int:
+    """``agent settle``: a run that was killed wrote no record; write it for it. Changes nothing else."""
+    with locked(places, name) as free:
+        begun = read_json(places.running(name))
+        if not free or not begun:
+            return 0
+        result = service.get("MONITOR_SERVICE_RESULT", "")
+        causes = {"oom-kill": ("out_of_memory", "the host ran out of memory"),
+                  "timeout": ("time_limit", "the job did not end within its time limit")}  # fmt: skip
+        code, message = causes.get(result, ("killed", "the run was killed, or the host went down, before its end"))
+        outcome = Outcome()
+        outcome.add(code, message, True)
+        finish(places, record_of(begun["facts"], outcome, float(begun["started"]), time.time()))
+    return 0
+
+
+def register(verbs: Any) -> None:
+    """The verbs of this part."""
+    run = verbs.add_parser("run", help="run a job now")
+    run.add_argument("job")
+    run.set_defaults(call=lambda wanted, places: run_job(wanted.job, places))
+    settle = verbs.add_parser("settle", help="record a run that was killed (used by the service)")
+    settle.add_argument("job")
+    settle.set_defaults(call=lambda wanted, places: settle_job(wanted.job, places, os.environ))
