@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The agent: the program that runs backup jobs on a host. Every verb is registered by the module that carries it out.
 
-``run`` ends with 0 (OK), 1 (FAILED), 2 (INCOMPLETE), 3 (the job file is not usable) or 4 (another run holds the job's
-lock). ``settle`` is what the service runs after a run: where a run was killed and could write nothing, it writes the
-record. ``status`` shows the last record of every job and ends with 0, 1 or 2 like the worst of them.
+``run`` ends with 0 (OK), 1 (FAILED), 2 (INCOMPLETE), 3 (the job file is not usable), 4 (another run holds the job's lock)
+or 75 (deferred: not now, the service tries again every minute). ``settle`` is what the service runs after a run: where a run
+was killed and could write nothing, it writes the record. ``status`` shows the last record of every job and ends with 0, 1 or
+2 like the worst of them.
 """
 
 from __future__ import annotations

@@ -20,6 +20,8 @@ VERSION = "0.1.0"
 SCHEMA = 1
 EXIT = {"OK": 0, "FAILED": 1, "INCOMPLETE": 2}
 EXIT_INVALID, EXIT_LOCKED = 3, 4
+# the unit's RestartForceExitStatus: not now, try again
+EXIT_DEFERRED = 75
 STOP_S = 20
 
 
@@ -53,6 +55,10 @@ class Places:
     def running(self, name: str) -> Path:
         """Says that a run began; gone when its record is written."""
         return self.state / "running" / f"{name}.json"
+
+    def deferred(self, name: str) -> Path:
+        """Says that a job waits, and for what; gone when it runs."""
+        return self.state / "deferred" / f"{name}.json"
 
 
 def say(text: str, severity: int = 6) -> None:

@@ -21,9 +21,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from . import agent_files, backup_nas, restic
+from . import agent_files, agent_watch, backup_nas, restic
 from .agent_host import (
     EXIT,
+    EXIT_DEFERRED,
     EXIT_INVALID,
     EXIT_LOCKED,
     SCHEMA,
@@ -64,6 +65,10 @@ class Outcome:
     """What a run has come to so far."""
 
     reasons: list[dict[str, str]] = field(default_factory=list)
+    # names of what must not be rotated over while this run is the newest; each comes with a reason
+    holds: list[str] = field(default_factory=list)
+    # the run was ended to be tried again
+    deferred: agent_watch.Answer | None = None
     failed: bool = False
     snapshots: dict[str, str | None] = field(default_factory=lambda: {"database": None, "files": None, "oracle": None})
     files: int = 0
@@ -132,6 +137,7 @@ class Backup:
         self._back_up_files(oracle)
         oracle["snapshots"] = {part: self.outcome.snapshots[part] for part in ("database", "files")}
         oracle["tools"] = self.outcome.tools
+        oracle["holds"] = self.outcome.holds
         self._store_oracle(oracle)
 
     def _identify(self) -> None:
@@ -354,7 +360,8 @@ class Backup:
     def _store_oracle(self, oracle: dict[str, Any]) -> None:
         text = json.dumps(oracle, ensure_ascii=True, separators=(",", ":"), sort_keys=True)
         name = stored_oracle(self.job.name)
-        self._restic_backup("oracle", ["--stdin", "--stdin-filename", name], text.encode("ascii"))
+        tags = [word for hold in self.outcome.holds for word in ("--tag", f"hold={hold}")]
+        self._restic_backup("oracle", [*tags, "--stdin", "--stdin-filename", name], text.encode("ascii"))
         write_json(self.places.oracle(self.job.name), None, text)
 
 
@@ -378,6 +385,7 @@ def record_of(facts: Mapping[str, Any], outcome: Outcome, started: float, finish
         **facts,
         "state": outcome.state,
         "reasons": outcome.reasons,
+        "holds": outcome.holds,
         "started": utc(started),
         "finished": utc(finished),
         "seconds": round(max(0.0, finished - started), 1),
@@ -402,8 +410,15 @@ def finish(places: Places, record: dict[str, Any]) -> None:
     )
 
 
-def attempt(job: Job, places: Places, run_id: str, outcome: Outcome, started: float) -> None:
-    """Run the job; every way in which it can end goes into the outcome."""
+def gates_of(job: Job, places: Places) -> list[agent_watch.Gate]:
+    """Everything that may keep this job from running."""
+    return []
+
+
+def attempt(
+    job: Job, places: Places, run_id: str, outcome: Outcome, started: float, checks: Sequence[agent_watch.Check] = ()
+) -> None:
+    """Run the job; every way in which it can end goes into the outcome. checks: an answer of theirs ends it."""
     children = Children()
 
     def stop(_number: int, _frame: Any) -> None:
@@ -413,10 +428,15 @@ def attempt(job: Job, places: Places, run_id: str, outcome: Outcome, started: fl
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
+    watch = agent_watch.Watch(checks)
     try:
-        Backup(job, places, run_id, children, outcome).run()
+        with watch.running():
+            Backup(job, places, run_id, children, outcome).run()
     except Stopped:
-        if job.time_limit_s and time.time() - started >= job.time_limit_s - 1:
+        if watch.answer:
+            outcome.add(watch.answer.code, watch.answer.message, True)
+            outcome.deferred = watch.answer if watch.answer.retry else None
+        elif job.time_limit_s and time.time() - started >= job.time_limit_s - 1:
             outcome.add("time_limit", f"the job was stopped at its time limit of {job.time_limit_s} s", True)
         else:
             outcome.add("stopped", "the run was stopped from outside (shutdown, or systemctl stop)", True)
@@ -464,16 +484,25 @@ def run_job(name: str, places: Places) -> int:
                 raise JobError(f"it is for job {job.name!r}")
         except (OSError, JobError, UnicodeDecodeError) as error:
             outcome.add("job_invalid", f"{places.job(name)}: {error}", True)
+            places.deferred(name).unlink(missing_ok=True)
             finish(places, record_of(facts_of(places, name, None, run_id), outcome, started, time.time()))
             return EXIT_INVALID
+        gates = gates_of(job, places)
+        answer = agent_watch.first([gate.begin for gate in gates])
+        if answer:
+            agent_watch.defer(places, name, answer)
+            return EXIT_DEFERRED
+        agent_watch.resume(places, name)
         facts = facts_of(places, name, job, run_id)
         if places.running(name).exists():
             say(f"{name}: the run before this one was cut off without a record", 4)
         write_json(places.running(name), {"facts": facts, "started": started})
-        attempt(job, places, run_id, outcome, started)
+        attempt(job, places, run_id, outcome, started, [gate.go_on for gate in gates])
+        if outcome.deferred:
+            agent_watch.defer(places, name, outcome.deferred)
         record = record_of(facts, outcome, started, time.time())
         finish(places, record)
-        return EXIT[str(record["state"])]
+        return EXIT_DEFERRED if outcome.deferred else EXIT[str(record["state"])]
 
 
 def settle_job(name: str, places: Places, service: Mapping[str, str]) -> int:

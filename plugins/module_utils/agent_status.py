@@ -13,7 +13,7 @@ from .agent_host import EXIT, Places, read_json, seconds_of, utc
 
 
 def overview(places: Places, now: float) -> list[dict[str, Any]]:
-    """One row for each job: job, state, finished, age_s, last_ok, reasons. A job that never ran is FAILED."""
+    """One row for each job: job, state, finished, age_s, last_ok, running, deferred, reasons. A job that never ran is FAILED."""
     rows = []
     boot = places.boot_id.read_text(encoding="ascii").strip()
     for path in sorted((places.etc / "jobs").glob("*.json")):
@@ -33,6 +33,7 @@ def overview(places: Places, now: float) -> list[dict[str, Any]]:
                 "age_s": round(age) if age is not None else None,
                 "last_ok": (record.get("last_ok") or {}).get("finished"),
                 "running": begun is not None,
+                "deferred": read_json(places.deferred(path.stem)),
                 "reasons": record.get("reasons", [{"code": "never_ran", "message": "this job has not run yet"}]),
             }
         )
@@ -45,6 +46,9 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
     for row in rows:
         state = f"{row['state']} (running now)" if row["running"] else str(row["state"])
         why = "; ".join(f"{reason['code']}: {reason['message']}" for reason in row["reasons"]) or "-"
+        waits = row["deferred"]
+        if waits:
+            why = f"waits since {waits['since']} ({waits['code']}: {waits['message']}); last run: {why}"
         lines.append((str(row["job"]), state, str(row["finished"] or "-"), str(row["last_ok"] or "-"), why))
     widths = [max(len(line[n]) for line in lines) for n in range(4)]
     return "\n".join("  ".join([line[n].ljust(widths[n]) for n in range(4)] + [line[4]]) for line in lines)

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ansible_collections.holdfast.practice.plugins.module_utils import stamp
+from ansible_collections.holdfast.practice.plugins.module_utils.agent_host import EXIT_DEFERRED
 from ansible_collections.holdfast.practice.plugins.module_utils.agent_job import SCHEMA, faults_of
 from ansible_collections.holdfast.practice.plugins.module_utils.database_engine import Database
 from ansible_collections.holdfast.practice.plugins.module_utils.engines import ENGINES
@@ -18,6 +19,8 @@ ETC, LIB, STATE, CACHE = "/etc/holdfast", "/usr/lib/holdfast", "/var/lib/holdfas
 UNITS = "/etc/systemd/system"
 PACKAGE = "holdfast_agent"
 PIN = f"{ETC}/repository.json"
+# folders of the agent's state that hold JOB.json
+KEPT = ("status", "oracle", "cache", "running", "deferred")
 SERVICE = f"{UNITS}/holdfast-backup@.service"
 SETTLE = f"{UNITS}/holdfast-settle@.service"
 _TIMER = re.compile(r"holdfast-backup@([a-z0-9_-]+)\.timer")
@@ -50,6 +53,11 @@ StartLimitIntervalSec=0
 [Service]
 Type=oneshot
 ExecStart={LIB}/agent run %i
+# deferred is no failure: OnFailure= stays quiet, and whoever waits for the start goes on waiting
+Restart=no
+RestartForceExitStatus={EXIT_DEFERRED}
+RestartSec=60
+RestartMode=direct
 SyslogIdentifier=holdfast-backup
 LoadCredential=repository-password:{ETC}/credentials/repository-password
 LoadCredential=rest-username:{ETC}/credentials/rest-username
@@ -292,7 +300,7 @@ def unwanted(found_jobs: Sequence[str], program: Iterable[str]) -> Wanted:
     ]
     dirs: list[Dir] = [
         *(Dir(path, absent=True) for path in (f"{ETC}/jobs", f"{ETC}/credentials", LIB, f"{LIB}/{PACKAGE}", STATE)),
-        *(Dir(f"{STATE}/{name}", absent=True) for name in ("status", "oracle", "cache", "running")),
+        *(Dir(f"{STATE}/{name}", absent=True) for name in KEPT),
         *gone.dirs,
     ]
     return Wanted(dirs, files, gone.units)
@@ -314,10 +322,7 @@ def _without(names: Sequence[str]) -> Wanted:
             File(f"{_drop_in(name)}/limit.conf", None),
             File(f"{UNITS}/{timer}", None),
             File(f"/var/lib/systemd/timers/stamp-{timer}", None),
-            *(
-                File(f"{STATE}/{folder}/{name}.json", None, secret=True)
-                for folder in ("status", "oracle", "cache", "running")
-            ),
+            *(File(f"{STATE}/{folder}/{name}.json", None, secret=True) for folder in KEPT),
         ]
         dirs.append(Dir(_drop_in(name), absent=True))
     return Wanted(dirs, files, units)

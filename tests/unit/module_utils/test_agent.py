@@ -18,6 +18,7 @@ from ansible_collections.holdfast.practice.plugins.module_utils import (
     agent_job,
     agent_run,
     agent_status,
+    agent_watch,
     backup_nas,
     database_engine,
     restic,
@@ -123,6 +124,68 @@ def test_every_ending_leaves_a_record_that_agrees_with_the_exit_code(
     lines = capfdbinary.readouterr().out.decode().splitlines()
     assert len(lines) == 1
     assert lines[0].startswith(f"documents: {state} after")
+
+
+ANSWER = agent_watch.Answer("on_battery", "ups1 is on battery")
+
+
+def gates(begin=None, go_on=None):
+    return lambda _job, _places: [agent_watch.Gate(lambda: begin, lambda: go_on)]
+
+
+def test_a_deferred_start_leaves_a_note_and_no_record_and_says_so_once(places, monkeypatch, capfdbinary):
+    monkeypatch.setattr(agent_run, "Backup", backup_that(complete))
+    monkeypatch.setattr(agent_run, "gates_of", gates(begin=ANSWER))
+    assert agent_run.run_job("documents", places) == 75
+    note = json.loads(places.deferred("documents").read_text())
+    assert (note["code"], note["message"]) == (ANSWER.code, ANSWER.message)
+    assert not places.status("documents").exists()
+    assert agent_run.run_job("documents", places) == 75
+    assert json.loads(places.deferred("documents").read_text()) == note
+    assert agent_status.overview(places, time.time())[0]["deferred"] == note
+    monkeypatch.setattr(agent_run, "gates_of", gates())
+    assert agent_run.run_job("documents", places) == 0
+    assert not places.deferred("documents").exists()
+    said = capfdbinary.readouterr().out.decode().splitlines()
+    assert [line.split(":")[1].strip().split(";")[0] for line in said] == ["deferred", "goes ahead", "OK after 0 s"]
+
+
+@pytest.mark.parametrize(("retry", "code"), [(True, 75), (False, 1)])
+def test_an_answer_during_a_run_ends_it_under_its_own_reason(places, monkeypatch, retry, code):
+    began = time.monotonic()
+    monkeypatch.setattr(agent_watch.Watch.__init__, "__defaults__", (0.05,))
+    monkeypatch.setattr(agent_run, "Backup", backup_that(lambda _outcome: time.sleep(10)))
+    monkeypatch.setattr(agent_run, "gates_of", gates(go_on=ANSWER._replace(retry=retry)))
+    assert agent_run.run_job("documents", places) == code
+    assert time.monotonic() - began < 5
+    record = record_of(places)
+    assert (record["state"], [reason["code"] for reason in record["reasons"]]) == ("FAILED", ["on_battery"])
+    assert places.deferred("documents").exists() is retry
+
+
+def test_a_check_that_breaks_ends_nothing_and_says_so_once(places, monkeypatch, capfdbinary):
+    def broken():
+        raise ZeroDivisionError("odd")
+
+    def lasting(outcome):
+        time.sleep(0.3)
+        complete(outcome)
+
+    monkeypatch.setattr(agent_watch.Watch.__init__, "__defaults__", (0.05,))
+    monkeypatch.setattr(agent_run, "Backup", backup_that(lasting))
+    monkeypatch.setattr(agent_run, "gates_of", lambda _job, _places: [agent_watch.Gate(lambda: None, broken)])
+    assert agent_run.run_job("documents", places) == 0
+    assert capfdbinary.readouterr().out.decode().count("a check during the run does not work") == 1
+
+
+def test_a_hold_is_in_the_record(places, monkeypatch):
+    def suspect(outcome):
+        incomplete(outcome)
+        outcome.holds.append("suspect")
+
+    monkeypatch.setattr(agent_run, "Backup", backup_that(suspect))
+    agent_run.run_job("documents", places)
+    assert record_of(places)["holds"] == ["suspect"]
 
 
 def test_a_failure_keeps_the_time_of_the_last_good_run(places, monkeypatch):
