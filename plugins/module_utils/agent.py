@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The agent: the program that runs backup jobs on a host. Every verb is registered by the module that carries it out.
 
+It has two faces. The services call ``agent``, which does the work itself; people call ``holdfast-agent``, where ``run`` starts
+a service and watches it.
+
 ``run`` ends with 0 (OK), 1 (FAILED), 2 (INCOMPLETE), 3 (the job file is not usable), 4 (another run holds the job's lock)
 or 75 (deferred: not now, the service tries again every minute). ``settle`` is what the service runs after a run: where a run
 was killed and could write nothing, it writes the record. ``status`` shows the last record of every job and ends with 0, 1 or
@@ -11,14 +14,16 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
-from . import agent_run, agent_status
+from . import agent_run, agent_start, agent_status
 from .agent_host import EXIT_INVALID, Places, say
 from .agent_job import NAME
 
 PARTS = (agent_run, agent_status)
+PEOPLE = (agent_status, agent_start)
 
 
 class Parser(argparse.ArgumentParser):
@@ -29,11 +34,19 @@ class Parser(argparse.ArgumentParser):
         self.exit(EXIT_INVALID, f"{self.format_usage()}{self.prog}: {message}\n")
 
 
-def main(argv: Sequence[str], places: Places | None = None) -> int:
+def people(argv: Sequence[str]) -> int:
+    """Entry of ``holdfast-agent``."""
+    if os.geteuid() != 0:
+        sys.stderr.write("holdfast-agent: only root can see backups: sudo holdfast-agent ...\n")
+        return EXIT_INVALID
+    return main(argv, parts=PEOPLE, prog="holdfast-agent")
+
+
+def main(argv: Sequence[str], places: Places | None = None, parts: Sequence[Any] = PARTS, prog: str = "agent") -> int:
     """Entry of the program; returns its exit code. A part's ``register`` adds verbs, each with its ``call(wanted, places)``."""
-    parser = Parser(prog="agent", description="Holdfast backup agent")
+    parser = Parser(prog=prog, description="Holdfast backup agent")
     verbs = parser.add_subparsers(dest="verb", required=True)
-    for part in PARTS:
+    for part in parts:
         part.register(verbs)
     wanted = parser.parse_args(list(argv))
     os.umask(0o077)

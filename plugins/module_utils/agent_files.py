@@ -20,7 +20,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Callable
 
 HASH_BYTES = 32
 CHUNK = 1 << 20
@@ -125,8 +125,8 @@ def walk(root: str, patterns: Sequence[Any], on_error: Any) -> Iterator[tuple[st
         folders.extend(reversed(below))
 
 
-def hash_file(path: str) -> str:
-    """blake2b with 32 bytes, hex; the access time is left alone where the kernel allows it."""
+def hash_file(path: str, tell: Callable[[int, int], None] = lambda _files, _size: None) -> str:
+    """blake2b with 32 bytes, hex; the access time is left alone where the kernel allows it. tell: as in ``build``."""
     digest = hashlib.blake2b(digest_size=HASH_BYTES)
     flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW
     try:
@@ -139,16 +139,18 @@ def hash_file(path: str) -> str:
             if not block:
                 return digest.hexdigest()
             digest.update(block)
+            tell(0, len(block))
 
 
 def build(
     roots: Iterable[str],
     exclude: Sequence[str],
     cache: Mapping[str, Sequence[Any]],
+    tell: Callable[[int, int], None] = lambda _files, _size: None,
 ) -> tuple[Manifest, dict[str, list[Any]]]:
     """Manifest of all roots, and the cache for next time. Files that cannot be read are counted, not listed.
 
-    cache: {path: [size, mtime_ns, ctime_ns, inode, hash]}.
+    cache: {path: [size, mtime_ns, ctime_ns, inode, hash]}. tell(files, bytes) hears of what is done.
     """
     manifest, kept = Manifest(), {}
     patterns = compile_excludes(exclude)
@@ -169,8 +171,11 @@ def build(
             try:
                 digest = str(known[4]) if known and list(known[:4]) == key else None
                 if digest is None:
-                    digest = hash_file(path)
+                    digest = hash_file(path, tell)
                     manifest.hashed += 1
+                    tell(1, 0)
+                else:
+                    tell(1, facts.st_size)
             except OSError as error:
                 on_error(error)
                 continue

@@ -10,11 +10,12 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, Callable
 
 VERSION = "0.1.0"
 SCHEMA = 1
@@ -51,6 +52,10 @@ class Places:
     def manifest_cache(self, name: str) -> Path:
         """Hashes of files that have not changed since."""
         return self.state / "cache" / f"{name}.json"
+
+    def progress(self, name: str) -> Path:
+        """How far the run under way is."""
+        return self.run / f"{name}.progress.json"
 
     def running(self, name: str) -> Path:
         """Says that a run began; gone when its record is written."""
@@ -110,6 +115,31 @@ def read_json(path: Path) -> dict[str, Any] | None:
     return found if isinstance(found, dict) else None
 
 
+def _watch(process: subprocess.Popen[bytes], stdin: bytes, take: Callable[[bytes], bool]) -> tuple[bytes, bytes]:
+    """``communicate`` that hands over lines as they come: (lines that nobody took, errors)."""
+    assert process.stdin
+    assert process.stdout
+    assert process.stderr
+    said: list[bytes] = []
+    listener = threading.Thread(target=lambda source: said.append(source.read()), args=(process.stderr,), daemon=True)
+    feeder = threading.Thread(target=_feed, args=(process.stdin, stdin), daemon=True)
+    listener.start()
+    feeder.start()
+    kept = [line for line in process.stdout if not take(line)]
+    process.wait()
+    feeder.join()
+    listener.join()
+    process.stdout.close()
+    process.stderr.close()
+    return b"".join(kept), b"".join(said)
+
+
+def _feed(pipe: IO[bytes], content: bytes) -> None:
+    """Write and close; a program that ended before it read everything says so with its exit code."""
+    with contextlib.suppress(BrokenPipeError), pipe:
+        pipe.write(content)
+
+
 class Children:
     """Processes that the agent started. They never outlive it."""
 
@@ -123,13 +153,22 @@ class Children:
         self._alive.append(process)
         return process
 
-    def run(self, argv: Sequence[str], env: Mapping[str, str], stdin: bytes = b"") -> tuple[int, str, str]:
-        """Run to the end: (exit code, output, errors); a program that is missing has code 127."""
+    def run(
+        self,
+        argv: Sequence[str],
+        env: Mapping[str, str],
+        stdin: bytes = b"",
+        take: Callable[[bytes], bool] | None = None,
+    ) -> tuple[int, str, str]:
+        """Run to the end: (exit code, output, errors); a program that is missing has code 127.
+
+        take is given each line of output as it comes; a line that it takes (returns True) is not part of the output.
+        """
         try:
             process = self.start(argv, env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         except FileNotFoundError:
             return 127, "", f"{argv[0]}: not installed"
-        out, err = process.communicate(stdin)
+        out, err = _watch(process, stdin, take) if take else process.communicate(stdin)
         return process.returncode, out.decode("utf-8", "surrogateescape"), err.decode("utf-8", "surrogateescape")
 
     def end(self) -> None:

@@ -38,6 +38,7 @@ from .agent_host import (
     write_json,
 )
 from .agent_job import Job, JobError, parse, stored_dump, stored_oracle
+from .agent_progress import RESTIC_PROGRESS, Progress
 from .database_engine import Database, DatabaseError, Tools, View
 from .database_oracle import OracleError, read_database
 from .engines import ENGINES
@@ -73,6 +74,7 @@ class Outcome:
     snapshots: dict[str, str | None] = field(default_factory=lambda: {"database": None, "files": None, "oracle": None})
     files: int = 0
     bytes: int = 0
+    dump_bytes: int | None = None
     repository_id: str | None = None
     tools: dict[str, str | None] = field(default_factory=lambda: {"agent": VERSION, "restic": None, "engine": None})
 
@@ -95,6 +97,7 @@ class Backup:
     def __init__(self, job: Job, places: Places, run_id: str, children: Children, outcome: Outcome) -> None:
         self.job, self.places, self.run_id, self.children, self.outcome = job, places, run_id, children, outcome
         self.restic = self._open_restic()
+        self.progress = Progress(places.progress(job.name), job.name, run_id)
         self.troubles: list[str] = []  # paths that restic's last backup could not read
 
     def _open_restic(self) -> restic.Restic:
@@ -178,7 +181,8 @@ class Backup:
 
     def _restic_backup(self, part: str, rest: Sequence[str], stdin: bytes = b"") -> restic.Summary:
         arguments = restic.backup_arguments(self.job.host, self._tags(part), *rest)
-        code, out, err = self.children.run(restic.command(self.restic.repository, *arguments), self.restic.env, stdin)
+        command, env = restic.command(self.restic.repository, *arguments), {**self.restic.env, **RESTIC_PROGRESS}
+        code, out, err = self.children.run(command, env, stdin, self.progress.restic)
         summary = restic.summary_of(code, out, err)
         self.troubles = agent_files.error_paths(out + "\n" + err)
         self.outcome.snapshots[part] = summary.snapshot
@@ -190,6 +194,7 @@ class Backup:
         assert database is not None
         began = time.monotonic()
         oracle["taken"] = utc(time.time())
+        self.progress.begin("database", size=self._last_dump_bytes())
         view = ENGINES[database.engine].open(database, Tools(self.children.run, self.children.start))
         try:
             summary = self._store_dump(database, view)
@@ -214,6 +219,10 @@ class Backup:
         oracle["database"] = section
         self.outcome.files += 1
         self.outcome.bytes += summary.bytes
+        self.outcome.dump_bytes = summary.bytes
+
+    def _last_dump_bytes(self) -> int | None:
+        return (read_json(self.places.status(self.job.name)) or {}).get("dump_bytes")
 
     def _store_dump(self, database: Database, view: View) -> restic.Summary:
         """restic stores no snapshot when the dump's command ends with anything but 0."""
@@ -262,7 +271,9 @@ class Backup:
         cache = agent_files.load_cache(str(cache_file))
         began, began_ns = time.monotonic(), time.time_ns() - CLOCK_STEP_NS
         extra = self._images_outside(oracle, roots)
-        manifest, kept = agent_files.build([*roots, *extra], self.job.exclude, cache)
+        known = sum(int(facts[0]) for facts in cache.values())
+        self.progress.begin("hash", len(cache) or None, known or None)
+        manifest, kept = agent_files.build([*roots, *extra], self.job.exclude, cache, self.progress.add)
         took = time.monotonic() - began
         say(
             f"{self.job.name}: {len(manifest.entries)} files, {human(manifest.bytes)}, {manifest.hashed} new or "
@@ -274,10 +285,12 @@ class Backup:
         options = [f"--exclude={pattern}" for pattern in self.job.exclude]
         read = [*roots, *extra]
         names = b"".join(os.fsencode(path) + b"\0" for path in read)
+        self.progress.begin("files", len(manifest.entries), manifest.bytes)
         summary = self._restic_backup("files", [*options, "--files-from-raw", "-"], names)
         unread = sum(1 for path in self.troubles if agent_files.still_there(path))
         if not summary.complete and (unread or not self.troubles):
             self.outcome.add("files_unreadable", f"restic could not read {unread or 'some'} files or folders")
+        self.progress.begin("settle")
         filled = [root for root in roots if root not in manifest.empty_roots]
         now = agent_files.look(read, self.job.exclude)
         meanwhile = agent_files.settle(manifest, now, self._stored(summary.snapshot), began_ns)
@@ -360,6 +373,7 @@ class Backup:
     def _store_oracle(self, oracle: dict[str, Any]) -> None:
         text = json.dumps(oracle, ensure_ascii=True, separators=(",", ":"), sort_keys=True)
         name = stored_oracle(self.job.name)
+        self.progress.begin("oracle", size=len(text))
         tags = [word for hold in self.outcome.holds for word in ("--tag", f"hold={hold}")]
         self._restic_backup("oracle", [*tags, "--stdin", "--stdin-filename", name], text.encode("ascii"))
         write_json(self.places.oracle(self.job.name), None, text)
@@ -392,6 +406,7 @@ def record_of(facts: Mapping[str, Any], outcome: Outcome, started: float, finish
         "snapshots": outcome.snapshots,
         "files": outcome.files,
         "bytes": outcome.bytes,
+        **({} if outcome.dump_bytes is None else {"dump_bytes": outcome.dump_bytes}),
         "repository_id": outcome.repository_id,
         "tools": outcome.tools,
     }
@@ -403,6 +418,7 @@ def finish(places: Places, record: dict[str, Any]) -> None:
         record["last_ok"] = {"run": record["run"], "finished": record["finished"]}
     write_json(places.status(record["job"]), record)
     places.running(record["job"]).unlink(missing_ok=True)
+    places.progress(record["job"]).unlink(missing_ok=True)
     what = "; ".join(f"{reason['code']}: {reason['message']}" for reason in record["reasons"])
     say(
         f"{record['job']}: {record['state']} after {record['seconds']:.0f} s" + (f": {what}" if what else ""),

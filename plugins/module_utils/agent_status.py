@@ -1,62 +1,119 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the last runs on this host came to."""
+"""What the last runs on this host came to, what runs now, and what comes next."""
 
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from .agent_advice import advice
 from .agent_host import EXIT, Places, read_json, seconds_of, utc
+from .agent_progress import words
+
+UNIT = "holdfast-backup@{}.service"
 
 
-def overview(places: Places, now: float) -> list[dict[str, Any]]:
-    """One row for each job: job, state, finished, age_s, last_ok, running, deferred, reasons. A job that never ran is FAILED."""
+def overview(places: Places, now: float, timers: Mapping[str, float] | None = None) -> list[dict[str, Any]]:
+    """One row for each job. A job that never ran is FAILED.
+
+    {job, state, finished, age_s, last_ok, running, progress (as agent_progress writes it, or None), next_run, deferred
+    ({code, message, since} or None), reasons [{code, message, advice}]}. timers: {job: seconds since 1970 of its next run}.
+    """
     rows = []
     boot = places.boot_id.read_text(encoding="ascii").strip()
     for path in sorted((places.etc / "jobs").glob("*.json")):
-        record = read_json(places.status(path.stem)) or {}
-        begun = read_json(places.running(path.stem))
+        name = path.stem
+        record = read_json(places.status(name)) or {}
+        begun = read_json(places.running(name))
         if begun and begun["facts"]["boot_id"] != boot:
             reason = {"code": "killed", "message": f"the host went down during the run of {utc(begun['started'])}"}
             record = {**record, "state": "FAILED", "reasons": [reason]}
             begun = None
         finished = record.get("finished")
         age = now - seconds_of(finished) if finished else None
+        reasons = record.get("reasons", [{"code": "never_ran", "message": "this job has not run yet"}])
+        upcoming = (timers or {}).get(name)
         rows.append(
             {
-                "job": path.stem,
+                "job": name,
                 "state": record.get("state", "FAILED"),
                 "finished": finished,
                 "age_s": round(age) if age is not None else None,
                 "last_ok": (record.get("last_ok") or {}).get("finished"),
                 "running": begun is not None,
-                "deferred": read_json(places.deferred(path.stem)),
-                "reasons": record.get("reasons", [{"code": "never_ran", "message": "this job has not run yet"}]),
+                "progress": read_json(places.progress(name)) if begun else None,
+                "next_run": utc(upcoming) if upcoming else None,
+                "deferred": read_json(places.deferred(name)),
+                "reasons": [{**reason, "advice": advice(reason["code"], name)} for reason in reasons],
             }
         )
     return rows
 
 
+def read_timers(listed: str) -> dict[str, float]:
+    """Next runs, {job: seconds since 1970}, from ``systemctl list-timers --output=json``."""
+    found = {}
+    for timer in json.loads(listed or "[]"):
+        job = str(timer.get("unit") or "").removeprefix("holdfast-backup@").removesuffix(".timer")
+        if timer.get("next"):
+            found[job] = timer["next"] / 1e6
+    return found
+
+
+def ask_timers() -> dict[str, float]:
+    """Next runs as systemd has them; none when it does not answer (status is also read on a host that is half dead)."""
+    command = ["systemctl", "list-timers", "--all", "--output=json", "--no-pager", "holdfast-backup@*.timer"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=20)
+        return read_timers(done.stdout) if done.returncode == 0 else {}
+    except (OSError, ValueError, subprocess.TimeoutExpired):
+        return {}
+
+
+def span(seconds: float) -> str:
+    """A time span for people: its largest unit."""
+    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * size or (seconds >= size and unit == "min"):
+            return f"{int(seconds // size)} {unit}"
+    return f"{int(seconds)} s"
+
+
+def local(text: str | None) -> str:
+    """A time in this host's own zone, to the minute."""
+    if not text:
+        return "-"
+    return time.strftime("%a %d %b %H:%M", time.localtime(seconds_of(text)))
+
+
 def table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Rows for people."""
-    lines = [("JOB", "STATE", "FINISHED", "LAST OK", "WHY")]
+    """Rows for people: one line a job, below it what is the matter and what to do."""
+    lines: list[Any] = [("JOB", "STATE", "AGE", "LAST OK", "NEXT RUN")]
     for row in rows:
-        state = f"{row['state']} (running now)" if row["running"] else str(row["state"])
-        why = "; ".join(f"{reason['code']}: {reason['message']}" for reason in row["reasons"]) or "-"
-        waits = row["deferred"]
-        if waits:
-            why = f"waits since {waits['since']} ({waits['code']}: {waits['message']}); last run: {why}"
-        lines.append((str(row["job"]), state, str(row["finished"] or "-"), str(row["last_ok"] or "-"), why))
-    widths = [max(len(line[n]) for line in lines) for n in range(4)]
-    return "\n".join("  ".join([line[n].ljust(widths[n]) for n in range(4)] + [line[4]]) for line in lines)
+        age = "never ran" if row["age_s"] is None else span(row["age_s"])
+        lines.append((str(row["job"]), str(row["state"]), age, local(row["last_ok"]), local(row["next_run"])))
+        if row["running"]:
+            lines.append(f"  running now: {words(row['progress']) if row['progress'] else 'it has just begun'}")
+        if row["deferred"]:
+            told = row["deferred"]
+            lines.append(f"  put off since {local(told.get('since'))}: {told.get('code')}: {told.get('message')}")
+        for reason in row["reasons"]:
+            lines.append(f"  {reason['code']}: {reason['message']}")
+            lines.append(f"    what to do: {reason['advice']}")
+    cells = [line for line in lines if isinstance(line, tuple)]
+    widths = [max(len(line[n]) for line in cells) for n in range(5)]
+    return "\n".join(
+        line if isinstance(line, str) else "  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip()
+        for line in lines
+    )
 
 
 def show_status(places: Places, as_json: bool) -> int:
-    """``agent status``: exit code like the worst job; no job at all is a failure too."""
-    rows = overview(places, time.time())
+    """``status``: exit code like the worst job; no job at all is a failure too."""
+    rows = overview(places, time.time(), ask_timers())
     if as_json:
         sys.stdout.write(json.dumps(rows, indent=1) + "\n")
     else:
@@ -67,6 +124,6 @@ def show_status(places: Places, as_json: bool) -> int:
 
 def register(verbs: Any) -> None:
     """The verb of this part."""
-    status = verbs.add_parser("status", help="show the last run of every job")
-    status.add_argument("--json", action="store_true")
+    status = verbs.add_parser("status", help="show the last run of every job, what runs now, and what to do")
+    status.add_argument("--json", action="store_true", help="for machines")
     status.set_defaults(call=lambda wanted, places: show_status(places, wanted.json))

@@ -29,7 +29,7 @@ _JOB = re.compile(r"([a-z0-9_-]+)\.json")
 
 LAUNCHER = f"""\
 #!/usr/bin/python3 -IB
-# Holdfast backup agent: `agent status` shows what the last runs came to. Managed by Ansible.
+# Holdfast backup agent. Managed by Ansible.
 import sys
 
 sys.path.insert(0, "{LIB}")
@@ -37,6 +37,8 @@ from {PACKAGE}.agent import main
 
 sys.exit(main(sys.argv[1:]))
 """
+COMMAND = "/usr/local/sbin/holdfast-agent"
+COMMAND_TEXT = LAUNCHER.replace("import main", "import people").replace("main(", "people(")
 
 # What the agent may do: read every file, become the database's user, end what it started, talk to the NAS.
 # KillMode=mixed: the agent ends its children itself and still writes its record.
@@ -266,6 +268,7 @@ def wanted(
         ),
         File(PIN, pin_text(repository_id).encode(), 0o600),
         File(f"{LIB}/agent", LAUNCHER.encode(), 0o755),
+        File(COMMAND, COMMAND_TEXT.encode(), 0o755),
         *(File(f"{LIB}/{PACKAGE}/{name}", text.encode(), 0o644) for name, text in sorted(program.items())),
         File(SERVICE, SERVICE_TEXT.encode(), 0o644),
         File(SETTLE, SETTLE_TEXT.encode(), 0o644),
@@ -296,6 +299,7 @@ def unwanted(found_jobs: Sequence[str], program: Iterable[str]) -> Wanted:
         File(SERVICE, None),
         File(SETTLE, None),
         File(f"{LIB}/agent", None),
+        File(COMMAND, None),
         *(File(f"{LIB}/{PACKAGE}/{name}", None) for name in sorted(program)),
     ]
     dirs: list[Dir] = [

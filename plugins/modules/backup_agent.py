@@ -206,10 +206,13 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.holdfast.practice.plugins.module_utils import (
     agent,
+    agent_advice,
     agent_files,
     agent_host,
     agent_job,
+    agent_progress,
     agent_run,
+    agent_start,
     agent_status,
     agent_watch,
     backup_host,
@@ -241,10 +244,13 @@ from ansible_collections.holdfast.practice.plugins.module_utils.host_state impor
 
 PROGRAM = (
     agent,
+    agent_advice,
     agent_files,
     agent_host,
     agent_job,
+    agent_progress,
     agent_run,
+    agent_start,
     agent_status,
     agent_watch,
     backup_nas,

@@ -355,6 +355,7 @@ def test_status_shows_every_job(host):
     shown = host.run("/usr/lib/holdfast/agent status")
     assert shown.rc == 0, shown.stdout
     assert [line.split()[0] for line in shown.stdout.splitlines()] == ["JOB", *jobs]
+    assert all(line.split()[1] == "OK" for line in shown.stdout.splitlines()[1:])
     assert {row["state"] for row in json.loads(host.check_output("/usr/lib/holdfast/agent status --json"))} == {"OK"}
 
 

@@ -16,6 +16,7 @@ from ansible_collections.holdfast.practice.plugins.module_utils import (
     agent,
     agent_host,
     agent_job,
+    agent_progress,
     agent_run,
     agent_status,
     agent_watch,
@@ -293,9 +294,10 @@ class Busy:
         self.backup.job = agent_job.parse(json.dumps({**JOB, "paths": [str(folder)], **job}))
         self.backup.places, self.backup.run_id, self.backup.outcome = places, "R", agent_run.Outcome()
         self.backup.children, self.backup.troubles = self, []
+        self.backup.progress = agent_progress.Progress(places.progress("documents"), "documents", "R")
         self.backup.restic = SimpleNamespace(repository=restic.Repository("rest:x", "/p"), env={})
 
-    def run(self, argv, _env, _stdin=b""):
+    def run(self, argv, _env, _stdin=b"", _take=None):
         if "ls" in argv:
             return 0, self.listing, ""
         self.before()
