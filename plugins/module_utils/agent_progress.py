@@ -21,6 +21,8 @@ PHASES = {
     "files": "storing files",
     "settle": "comparing with the disk",
     "oracle": "storing the oracle",
+    "restore": "restoring",
+    "verify": "comparing with the oracle",
 }
 # restic has to be told to speak once a second where it speaks to no terminal
 RESTIC_PROGRESS = {"RESTIC_PROGRESS_FPS": "1"}
@@ -29,14 +31,16 @@ BAR = 20
 
 
 class Progress:
-    """The file that says how far a run is.
+    """Notes how far a run is and puts that where it is wanted.
 
     {schema, job, run, phase, started, updated, files, bytes, total_files, total_bytes, percent, rate}: totals and percent
     are None where nobody knows them yet, rate is bytes a second since the phase began.
     """
 
-    def __init__(self, path: Path, job: str, run: str, clock: Callable[[], float] = time.monotonic) -> None:
-        self._path, self._clock = path, clock
+    def __init__(
+        self, put: Callable[[dict[str, Any]], None], job: str, run: str, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._put, self._clock = put, clock
         self._now: dict[str, Any] = {"schema": 1, "job": job, "run": run}
         self._began = self._written = 0.0
 
@@ -57,8 +61,9 @@ class Progress:
         said = status_of(line)
         if said is None:
             return False
-        self._now["files"] = int(said.get("files_done") or 0)
-        self._now["bytes"] = int(said.get("bytes_done") or 0)
+        # backup and restore have words of their own
+        self._now["files"] = int(said.get("files_done") or said.get("files_restored") or 0)
+        self._now["bytes"] = int(said.get("bytes_done") or said.get("bytes_restored") or 0)
         self._write_soon()
         return True
 
@@ -75,7 +80,12 @@ class Progress:
         now["updated"] = utc(time.time())
         # nothing but a picture for people: a backup does not end because it cannot be drawn
         with contextlib.suppress(OSError):
-            write_json(self._path, now)
+            self._put(now)
+
+
+def to_file(path: Path) -> Callable[[dict[str, Any]], None]:
+    """Puts progress into a file."""
+    return lambda now: write_json(path, now)
 
 
 def status_of(line: bytes) -> dict[str, Any] | None:

@@ -19,7 +19,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Callable
 
 from . import agent_files, agent_watch, backup_nas, restic
 from .agent_host import (
@@ -38,7 +38,7 @@ from .agent_host import (
     write_json,
 )
 from .agent_job import Job, JobError, parse, stored_dump, stored_oracle
-from .agent_progress import RESTIC_PROGRESS, Progress
+from .agent_progress import RESTIC_PROGRESS, Progress, to_file
 from .database_engine import Database, DatabaseError, Tools, View
 from .database_oracle import OracleError, read_database
 from .engines import ENGINES
@@ -91,29 +91,54 @@ class Outcome:
         return "INCOMPLETE" if self.reasons else "OK"
 
 
+def open_restic(url: str, places: Places, run: Callable[..., tuple[int, str, str]]) -> restic.Restic:
+    """restic with this host's repository and credentials. Raises RunError."""
+    folder = Path(os.environ.get("CREDENTIALS_DIRECTORY") or places.etc / "credentials")
+    try:
+        found = {name: (folder / name).read_text(encoding="utf-8").rstrip("\n") for name in CREDENTIALS}
+    except OSError as error:
+        message = f"credential {error.filename} cannot be read ({error.strerror}); run site.yml for this host"
+        raise RunError("credentials_missing", message) from error
+    repository = restic.Repository(
+        url=url,
+        password_file=str(folder / "repository-password"),
+        cacert=str(places.etc / "nas.pem"),
+        cache_dir=str(places.cache),
+    )
+    return restic.Restic(run, repository, found["rest-username"], found["rest-password"])
+
+
+def identify(opened: restic.Restic, places: Places) -> str:
+    """Id of the repository, which has to be the pinned one. Raises RunError, ResticError, NasError."""
+    env, repository = opened.env, opened.repository
+    exists = backup_nas.knock(
+        repository.url, str(repository.cacert), env["RESTIC_REST_USERNAME"], env["RESTIC_REST_PASSWORD"]
+    )
+    if not exists:
+        raise RunError(
+            "repository_missing",
+            "the NAS has no repository for this host. If one was there before, find out who removed it; "
+            "nothing is created here. site.yml creates the first one",
+        )
+    found = opened.id()
+    pinned = (read_json(places.etc / "repository.json") or {}).get("id")
+    if found != pinned:
+        raise RunError(
+            "identity_mismatch",
+            f"the repository is {found[:8]}, the one pinned on this host is {str(pinned)[:8]}; "
+            "find out who replaced it before anything is stored",
+        )
+    return found
+
+
 class Backup:
     """One run of one job."""
 
     def __init__(self, job: Job, places: Places, run_id: str, children: Children, outcome: Outcome) -> None:
         self.job, self.places, self.run_id, self.children, self.outcome = job, places, run_id, children, outcome
-        self.restic = self._open_restic()
-        self.progress = Progress(places.progress(job.name), job.name, run_id)
+        self.restic = open_restic(job.url, places, children.run)
+        self.progress = Progress(to_file(places.progress(job.name)), job.name, run_id)
         self.troubles: list[str] = []  # paths that restic's last backup could not read
-
-    def _open_restic(self) -> restic.Restic:
-        folder = Path(os.environ.get("CREDENTIALS_DIRECTORY") or self.places.etc / "credentials")
-        try:
-            found = {name: (folder / name).read_text(encoding="utf-8").rstrip("\n") for name in CREDENTIALS}
-        except OSError as error:
-            message = f"credential {error.filename} cannot be read ({error.strerror}); run site.yml for this host"
-            raise RunError("credentials_missing", message) from error
-        repository = restic.Repository(
-            url=self.job.url,
-            password_file=str(folder / "repository-password"),
-            cacert=str(self.places.etc / "nas.pem"),
-            cache_dir=str(self.places.cache),
-        )
-        return restic.Restic(self.children.run, repository, found["rest-username"], found["rest-password"])
 
     def run(self) -> None:
         """Do it all. Raises RunError, ResticError, NasError, DatabaseError; notes lesser gaps in the outcome."""
@@ -153,28 +178,7 @@ class Backup:
                 f"the job is for {self.job.host} of {self.job.practice}; run site.yml of the right practice",
             )
         self.outcome.tools["restic"] = self.restic.version()
-        env = self.restic.env
-        exists = backup_nas.knock(
-            self.job.url,
-            str(self.restic.repository.cacert),
-            env["RESTIC_REST_USERNAME"],
-            env["RESTIC_REST_PASSWORD"],
-        )
-        if not exists:
-            raise RunError(
-                "repository_missing",
-                "the NAS has no repository for this host. If one was there before, find out who removed it; "
-                "nothing is created here. site.yml creates the first one",
-            )
-        found = self.restic.id()
-        pinned = (read_json(self.places.etc / "repository.json") or {}).get("id")
-        if found != pinned:
-            raise RunError(
-                "identity_mismatch",
-                f"the repository is {found[:8]}, the one pinned on this host is {str(pinned)[:8]}; "
-                "find out who replaced it before anything is stored",
-            )
-        self.outcome.repository_id = found
+        self.outcome.repository_id = identify(self.restic, self.places)
 
     def _tags(self, part: str) -> list[str]:
         return [f"practice={self.job.practice}", f"job={self.job.name}", f"run={self.run_id}", f"part={part}"]

@@ -294,7 +294,7 @@ class Busy:
         self.backup.job = agent_job.parse(json.dumps({**JOB, "paths": [str(folder)], **job}))
         self.backup.places, self.backup.run_id, self.backup.outcome = places, "R", agent_run.Outcome()
         self.backup.children, self.backup.troubles = self, []
-        self.backup.progress = agent_progress.Progress(places.progress("documents"), "documents", "R")
+        self.backup.progress = agent_progress.Progress(lambda _now: None, "documents", "R")
         self.backup.restic = SimpleNamespace(repository=restic.Repository("rest:x", "/p"), env={})
 
     def run(self, argv, _env, _stdin=b"", _take=None):

@@ -29,7 +29,9 @@ def clock():
 
 @pytest.fixture
 def progress(tmp_path, clock):
-    return agent_progress.Progress(tmp_path / "documents.progress.json", "documents", "R", clock)
+    return agent_progress.Progress(
+        agent_progress.to_file(tmp_path / "documents.progress.json"), "documents", "R", clock
+    )
 
 
 def read(tmp_path):
@@ -71,7 +73,7 @@ def test_every_other_line_is_left_for_whoever_reads_the_output(progress, line):
 
 def test_a_picture_that_cannot_be_drawn_ends_no_backup(tmp_path, clock):
     (tmp_path / "file").write_text("")
-    progress = agent_progress.Progress(tmp_path / "file" / "x.json", "documents", "R", clock)
+    progress = agent_progress.Progress(agent_progress.to_file(tmp_path / "file" / "x.json"), "documents", "R", clock)
     progress.begin("files")
 
 
