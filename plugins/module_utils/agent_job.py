@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from .agent_gate import Power, power_faults
 from .database_engine import Database
 from .engines import ENGINES
 
@@ -17,6 +18,7 @@ NAME = re.compile(r"[a-z0-9](?:[a-z0-9_-]{0,62})")
 _KEYS = {
     "schema", "practice", "host", "repository", "name", "item", "class", "calendar", "spread_s", "time_limit_s",
     "database", "paths", "exclude", "must_have", "min_files",
+    "power",
 }  # fmt: skip
 
 
@@ -39,6 +41,7 @@ class Job:
     must_have: Sequence[str] = ()
     min_files: int = 1
     time_limit_s: int = 0
+    power: Power | None = None
 
 
 # One flat name each: restic 0.18.0, which Debian 13 has, fails on a folder in --stdin-filename (its issue 5324).
@@ -82,6 +85,9 @@ def parse(text: str) -> Job:
         must_have=tuple(found.get("must_have") or ()),
         min_files=int(found.get("min_files", 1)),
         time_limit_s=int(found.get("time_limit_s") or 0),
+        power=Power(tuple(found["power"]["monitors"]), found["power"].get("min_supplies", 1))
+        if found.get("power")
+        else None,
     )
 
 
@@ -110,6 +116,7 @@ def faults_of(found: Any) -> list[str]:
         if isinstance(value, bool) or not isinstance(value, int) or value < 0:
             faults.append(f"{key} {value!r}: expected a number, 0 or more")
     faults += _database_faults(found.get("database"))
+    faults += power_faults(found.get("power"))
     if not found.get("paths") and not found.get("database"):
         faults.append("neither database nor paths: there is nothing to back up")
     return faults

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Callable
 
-from . import agent_files, agent_watch, backup_nas, restic
+from . import agent_files, agent_gate, agent_watch, backup_nas, restic
 from .agent_host import (
     EXIT,
     EXIT_DEFERRED,
@@ -432,7 +432,7 @@ def finish(places: Places, record: dict[str, Any]) -> None:
 
 def gates_of(job: Job, places: Places) -> list[agent_watch.Gate]:
     """Everything that may keep this job from running."""
-    return []
+    return agent_gate.power_gate(job.name, job.power, places)
 
 
 def attempt(

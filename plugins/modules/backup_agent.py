@@ -139,6 +139,19 @@ options:
         description: Fewest files of O(jobs[].paths) that make a backup.
         type: int
         default: 1
+      power:
+        description: The UPSs that feed this host. While mains are out no run begins, and one under way is ended and begun again.
+        type: dict
+        suboptions:
+          monitors:
+            description: Each as V(UPS@ADDRESS), or V(UPS@ADDRESS:PORT).
+            type: list
+            elements: str
+            required: true
+          min_supplies:
+            description: How many of them the host needs to run.
+            type: int
+            default: 1
   state:
     description:
       - With V(absent) units, jobs, credentials, status records, caches and the agent are removed.
@@ -208,6 +221,7 @@ from ansible_collections.holdfast.practice.plugins.module_utils import (
     agent,
     agent_advice,
     agent_files,
+    agent_gate,
     agent_host,
     agent_job,
     agent_progress,
@@ -226,6 +240,7 @@ from ansible_collections.holdfast.practice.plugins.module_utils import (
     engines,
     mariadb_account,
     mariadb_oracle,
+    nut,
     postgresql_oracle,
     restic,
     sqlite_door,
@@ -246,6 +261,7 @@ PROGRAM = (
     agent,
     agent_advice,
     agent_files,
+    agent_gate,
     agent_host,
     agent_job,
     agent_progress,
@@ -262,6 +278,7 @@ PROGRAM = (
     engine_sqlite,
     engines,
     mariadb_oracle,
+    nut,
     postgresql_oracle,
     restic,
     sqlite_door,
@@ -489,6 +506,13 @@ def main() -> None:
         "exclude": {"type": "list", "elements": "str", "default": []},
         "must_have": {"type": "list", "elements": "str", "default": []},
         "min_files": {"type": "int", "default": 1},
+    }
+    job["power"] = {
+        "type": "dict",
+        "options": {
+            "monitors": {"type": "list", "elements": "str", "required": True},
+            "min_supplies": {"type": "int", "default": 1},
+        },
     }
     repository = {name: {"type": "str", "required": True} for name in ("url", "username", "certificate")}
     module = AnsibleModule(

@@ -130,7 +130,9 @@ def start(module: AnsibleModule, unit: str) -> str:
         return dict(line.split("=", 1) for line in out.splitlines() if "=" in line)
 
     before = show()
-    code, _out, err = module.run_command(["systemctl", "start", "--no-block", "--", unit])
+    # a deferred job is tried now, not at its next minute
+    verb = "restart" if before.get("SubState") == "auto-restart" else "start"
+    code, _out, err = module.run_command(["systemctl", verb, "--no-block", "--", unit])
     if code != 0:
         return str(err).strip()
     while not settled(before, now := show()):

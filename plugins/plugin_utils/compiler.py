@@ -336,7 +336,18 @@ class _Compiler:
             must_have=list(item.must_have or []),
             min_files=item.min_files,
         )
+        fed = {ups_name: ups for ups_name, ups in self.power.items() if host in ups.feeds}
+        if fed:
+            job["power"] = self.supplies(host, fed)
         return job
+
+    def supplies(self, host: str, fed: Mapping[str, Ups]) -> dict[str, Any]:
+        """Give what the agent asks before and during a run; the same machines as the host's upsmon asks."""
+        addresses = {name: self.monitor(host, name, ups)["address"] for name, ups in fed.items()}
+        return {
+            "monitors": [f"{name}@{bracketed(address)}" for name, address in addresses.items()],
+            "min_supplies": getattr(self.hosts[host], "min_supplies"),  # noqa: B009
+        }
 
     def powered(self, name: str, primary: bool) -> dict[str, Any]:
         own = {ups_name: ups for ups_name, ups in self.power.items() if ups.attached_to == name}

@@ -137,6 +137,12 @@ def test_a_quota_reaches_the_account():
     assert [account.get("quota") for account in accounts] == [None, "200GiB"]
 
 
+def test_only_hosts_that_a_ups_feeds_are_told_whom_to_ask():
+    inventory = changed(("feeds: [nas1, server1, desk1]", "feeds: [nas1, server1]"))
+    assert all("power" in job for job in inventory.host_vars["server1"]["backup_agent_jobs"])
+    assert all("power" not in job for job in inventory.host_vars["desk1"]["backup_agent_jobs"])
+
+
 def test_agent_jobs():
     variables = compiled().host_vars["server1"]
     assert variables["backup_agent_repository"] == {
@@ -157,6 +163,7 @@ def test_agent_jobs():
         "exclude": [],
         "must_have": ["/srv/clinic/documents/letters"],
         "min_files": 1,
+        "power": {"monitors": ["ups1@198.18.0.11"], "min_supplies": 1},
     }
     assert database["database"]["images"]["root"] == "/srv/clinic/images"
     assert list(database["database"]["probes"]) == ["newest_appointment", "newest_entry"]
