@@ -6,8 +6,8 @@ a service and watches it.
 
 ``run`` ends with 0 (OK), 1 (FAILED), 2 (INCOMPLETE), 3 (the job file is not usable), 4 (another run holds the job's lock)
 or 75 (deferred: not now, the service tries again every minute). ``settle`` is what the service runs after a run: where a run
-was killed and could write nothing, it writes the record. ``status`` shows the last record of every job and ends with 0, 1 or
-2 like the worst of them.
+was killed and could write nothing, it writes the record. ``resume`` is what runs at boot. ``status`` shows the last record of
+every job and ends with 0, 1 or 2 like the worst of them.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from . import agent_run, agent_start, agent_status
+from . import agent_resume, agent_run, agent_start, agent_status
 from .agent_host import EXIT_INVALID, Places, say
 from .agent_job import NAME
 
-PARTS = (agent_run, agent_status)
+PARTS = (agent_run, agent_resume, agent_status)
 PEOPLE = (agent_status, agent_start)
 
 

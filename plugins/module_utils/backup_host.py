@@ -23,6 +23,7 @@ PIN = f"{ETC}/repository.json"
 KEPT = ("status", "oracle", "cache", "running", "deferred")
 SERVICE = f"{UNITS}/holdfast-backup@.service"
 SETTLE = f"{UNITS}/holdfast-settle@.service"
+RESUME = "holdfast-resume.service"
 _TIMER = re.compile(r"holdfast-backup@([a-z0-9_-]+)\.timer")
 _DROP_IN = re.compile(r"holdfast-backup@([a-z0-9_-]+)\.service\.d")
 _JOB = re.compile(r"([a-z0-9_-]+)\.json")
@@ -124,6 +125,33 @@ PrivateTmp=yes
 PrivateDevices=yes
 PrivateNetwork=yes
 RestrictAddressFamilies=AF_UNIX
+"""
+
+RESUME_TEXT = f"""\
+# Managed by Ansible (holdfast.practice.backup_agent)
+[Unit]
+Description=Holdfast: start again the backups that the last shutdown cut off
+
+[Service]
+Type=oneshot
+ExecStart={LIB}/agent resume
+SyslogIdentifier=holdfast-backup
+UMask=0077
+RuntimeDirectory=holdfast
+RuntimeDirectoryMode=0700
+RuntimeDirectoryPreserve=yes
+CapabilityBoundingSet=
+NoNewPrivileges=yes
+ProtectSystem=strict
+ReadWritePaths={STATE}
+ProtectHome=yes
+PrivateTmp=yes
+PrivateDevices=yes
+PrivateNetwork=yes
+RestrictAddressFamilies=AF_UNIX
+
+[Install]
+WantedBy=multi-user.target
 """
 
 
@@ -272,8 +300,10 @@ def wanted(
         *(File(f"{LIB}/{PACKAGE}/{name}", text.encode(), 0o644) for name, text in sorted(program.items())),
         File(SERVICE, SERVICE_TEXT.encode(), 0o644),
         File(SETTLE, SETTLE_TEXT.encode(), 0o644),
+        File(f"{UNITS}/{RESUME}", RESUME_TEXT.encode(), 0o644),
     ]
-    units = []
+    # it runs at boot, and only then
+    units = [Unit(RESUME, True, None)]
     for job in jobs:
         content = job_content(job, practice, host, repository)
         timer = f"{UNITS}/holdfast-backup@{job['name']}.timer"
@@ -298,6 +328,7 @@ def unwanted(found_jobs: Sequence[str], program: Iterable[str]) -> Wanted:
         File(PIN, None),
         File(SERVICE, None),
         File(SETTLE, None),
+        File(f"{UNITS}/{RESUME}", None),
         File(f"{LIB}/agent", None),
         File(COMMAND, None),
         *(File(f"{LIB}/{PACKAGE}/{name}", None) for name in sorted(program)),
@@ -307,7 +338,7 @@ def unwanted(found_jobs: Sequence[str], program: Iterable[str]) -> Wanted:
         *(Dir(f"{STATE}/{name}", absent=True) for name in KEPT),
         *gone.dirs,
     ]
-    return Wanted(dirs, files, gone.units)
+    return Wanted(dirs, files, [Unit(RESUME, False, False), *gone.units])
 
 
 def _without(names: Sequence[str]) -> Wanted:

@@ -101,6 +101,14 @@ def test_jobs_are_found_by_any_trace_of_them():
     assert backup_host.jobs_found(["c.json", ".c.json.x", "README"], units) == ["a", "b", "c"]
 
 
+def test_what_a_boot_cut_off_is_looked_for_at_boot_only():
+    states = {unit.name: (unit.enabled, unit.active) for unit in wanted().units}
+    assert states["holdfast-resume.service"] == (True, None)
+    assert b"WantedBy=multi-user.target" in by_path(wanted())["/etc/systemd/system/holdfast-resume.service"].content
+    gone = {unit.name: (unit.enabled, unit.active) for unit in backup_host.unwanted([], []).units}
+    assert gone["holdfast-resume.service"] == (False, False)
+
+
 def test_removal_keeps_the_stamp():
     want = backup_host.unwanted(["documents"], ["agent.py"])
     assert all(item.content is None for item in want.files)
