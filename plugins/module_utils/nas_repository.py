@@ -251,11 +251,16 @@ Group={USER}
 ExecStartPre=/usr/bin/find -P {folder} -type d ! -executable -prune -o -type f -name *.rest-server-temp* \\
   -exec /usr/bin/rm -f -- {{}} +
 ExecStart=/usr/bin/restic-rest-server --path {folder} --listen {listen} --append-only --private-repos \\
-  --tls --tls-cert {CERTIFICATE} --tls-key {KEY} --htpasswd-file {HTPASSWD}
+  --tls --tls-cert {CERTIFICATE} --tls-key {KEY} --htpasswd-file {HTPASSWD} --log -
+# of every request the journal keeps those that were refused or failed: somebody tried what no backup does. 404 is how a
+# client asks whether there is something
+LogFilterPatterns=~HTTP/[0-9.]+" ([123][0-9][0-9]|404)
 # the password file is read again on HUP, without disturbing an upload
 ExecReload=/bin/kill -HUP $MAINPID
 Restart=always
 RestartSec=2
+# it would wait for the upload of a client that is gone; one that is there tries again
+TimeoutStopSec=15
 UMask=0077
 
 AmbientCapabilities=

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import datetime
+import re
 import subprocess
 
 import pytest
@@ -144,6 +145,25 @@ def test_the_unit_serves_append_only_and_needs_the_pool():
         assert words in text
     assert "--no-verify-upload" not in text
     assert "--no-auth" not in text
+
+
+@pytest.mark.parametrize(
+    ("line", "kept"),
+    [
+        ('198.18.0.12 - - [x] "DELETE /server1/config HTTP/1.1" 403 10 "" ""', True),
+        ('198.18.0.12 - - [x] "GET /desk1/config HTTP/1.1" 401 13 "" ""', True),
+        ('198.18.0.12 - - [x] "POST /server1/data/aa HTTP/2.0" 507 10 "" ""', True),
+        ('198.18.0.12 - - [x] "POST /server1/data/aa HTTP/2.0" 200 0 "" "Go-http-client"', False),
+        ('198.18.0.12 - - [x] "GET /server1/data/aa HTTP/2.0" 206 403 "" ""', False),
+        ('198.18.0.12 - - [x] "HEAD /server1/config HTTP/1.1" 404 10 "" ""', False),
+        ("Loaded htpasswd file /etc/holdfast-nas/htpasswd", True),
+    ],
+)
+def test_the_journal_keeps_the_requests_that_were_refused(line, kept):
+    unit = repository.render_unit("/srv/holdfast", "198.18.0.11:8000")
+    assert "--log -" in unit
+    (pattern,) = re.findall(r"^LogFilterPatterns=~(.*)$", unit, re.MULTILINE)
+    assert (re.search(pattern, line) is None) is kept
 
 
 @pytest.mark.parametrize("listen", ["198.18.0.11:8000", "nas1:443", "[::1]:8000", "0.0.0.0:1"])
