@@ -21,6 +21,7 @@ ADVICE = {
     "database_unreachable": "look whether the database server runs: systemctl status",
     "dump_failed": "the engine's own words are in the reason; nothing was kept of this dump",
     "files_unreadable": "look at the disk's health (smartctl, dmesg) and at the rights of the folder",
+    "host_full": "make room on this host: df -h /var/lib/holdfast; then run the job again",
     "identity_mismatch": "stop: this is another practice's machine, or somebody replaced the repository; find out which",
     "images_missing": "ask the software's vendor where the missing images are, or restore them from an earlier run",
     "images_query_failed": "correct the query in the practice document",

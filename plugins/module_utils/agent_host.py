@@ -65,6 +65,10 @@ class Places:
         """Says that a job waits, and for what; gone when it runs."""
         return self.state / "deferred" / f"{name}.json"
 
+    def unrecorded(self, name: str) -> Path:
+        """What came of a run whose record could not be written. In memory, where a full disk does not matter."""
+        return self.run / f"{name}.unrecorded.json"
+
 
 def say(text: str, severity: int = 6) -> None:
     """One line for the journal; systemd takes the severity from the prefix."""

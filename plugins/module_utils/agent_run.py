@@ -45,6 +45,8 @@ from .engines import ENGINES
 
 # the kernel stamps files with the clock of its last tick
 CLOCK_STEP_NS = 1_000_000_000
+KNOCK_S = 15.0
+LAST_KNOCK_S = 5.0  # systemd waits no longer than a minute for the record of a run that it ended
 CREDENTIALS = ("repository-password", "rest-username", "rest-password")
 
 
@@ -108,12 +110,16 @@ def open_restic(url: str, places: Places, run: Callable[..., tuple[int, str, str
     return restic.Restic(run, repository, found["rest-username"], found["rest-password"])
 
 
+def knock(opened: restic.Restic, timeout_s: float) -> bool:
+    """Say whether the NAS has a repository for this host. Raises NasError."""
+    env, repository = opened.env, opened.repository
+    user, password = env["RESTIC_REST_USERNAME"], env["RESTIC_REST_PASSWORD"]
+    return backup_nas.knock(repository.url, str(repository.cacert), user, password, timeout_s)
+
+
 def identify(opened: restic.Restic, places: Places) -> str:
     """Id of the repository, which has to be the pinned one. Raises RunError, ResticError, NasError."""
-    env, repository = opened.env, opened.repository
-    exists = backup_nas.knock(
-        repository.url, str(repository.cacert), env["RESTIC_REST_USERNAME"], env["RESTIC_REST_PASSWORD"]
-    )
+    exists = knock(opened, KNOCK_S)
     if not exists:
         raise RunError(
             "repository_missing",
@@ -179,6 +185,13 @@ class Backup:
             )
         self.outcome.tools["restic"] = self.restic.version()
         self.outcome.repository_id = identify(self.restic, self.places)
+
+    def out_of_time(self) -> None:
+        """Note whether it is the NAS for which this run waited until its time was over."""
+        try:
+            knock(self.restic, LAST_KNOCK_S)
+        except backup_nas.NasError as error:
+            self.outcome.add(error.code, error.message, True)
 
     def _tags(self, part: str) -> list[str]:
         return [f"practice={self.job.practice}", f"job={self.job.name}", f"run={self.run_id}", f"part={part}"]
@@ -422,6 +435,7 @@ def finish(places: Places, record: dict[str, Any]) -> None:
         record["last_ok"] = {"run": record["run"], "finished": record["finished"]}
     write_json(places.status(record["job"]), record)
     places.running(record["job"]).unlink(missing_ok=True)
+    places.unrecorded(record["job"]).unlink(missing_ok=True)
     places.progress(record["job"]).unlink(missing_ok=True)
     what = "; ".join(f"{reason['code']}: {reason['message']}" for reason in record["reasons"])
     say(
@@ -449,15 +463,19 @@ def attempt(
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
     watch = agent_watch.Watch(checks)
+    backup: Backup | None = None
     try:
         with watch.running():
-            Backup(job, places, run_id, children, outcome).run()
+            backup = Backup(job, places, run_id, children, outcome)
+            backup.run()
     except Stopped:
         if watch.answer:
             outcome.add(watch.answer.code, watch.answer.message, True)
             outcome.deferred = watch.answer if watch.answer.retry else None
         elif job.time_limit_s and time.time() - started >= job.time_limit_s - 1:
             outcome.add("time_limit", f"the job was stopped at its time limit of {job.time_limit_s} s", True)
+            if backup:
+                backup.out_of_time()
         else:
             outcome.add("stopped", "the run was stopped from outside (shutdown, or systemctl stop)", True)
     except (RunError, restic.ResticError, backup_nas.NasError, DatabaseError) as error:
@@ -488,8 +506,18 @@ def facts_of(places: Places, name: str, job: Job | None, run_id: str) -> dict[st
     }
 
 
+def run_and_tell(name: str, places: Places) -> int:
+    """``agent run``: exit code. Where not even a record can be written, a note in memory tells ``status`` of it."""
+    try:
+        return run_job(name, places)
+    except OSError as error:
+        reasons = [{"code": "host_full", "message": f"nothing can be written on this host: {error}"}]
+        write_json(places.unrecorded(name), {"state": "FAILED", "finished": utc(time.time()), "reasons": reasons})
+        raise
+
+
 def run_job(name: str, places: Places) -> int:
-    """``agent run``: exit code."""
+    """One run: exit code. Raises OSError when the host cannot be written to."""
     with locked(places, name) as free:
         if not free:
             say(f"{name}: another run of this job is under way; this one does nothing", 4)
@@ -545,7 +573,7 @@ def register(verbs: Any) -> None:
     """The verbs of this part."""
     run = verbs.add_parser("run", help="run a job now")
     run.add_argument("job")
-    run.set_defaults(call=lambda wanted, places: run_job(wanted.job, places))
+    run.set_defaults(call=lambda wanted, places: run_and_tell(wanted.job, places))
     settle = verbs.add_parser("settle", help="record a run that was killed (used by the service)")
     settle.add_argument("job")
     settle.set_defaults(call=lambda wanted, places: settle_job(wanted.job, places, os.environ))

@@ -27,7 +27,7 @@ def overview(places: Places, now: float, timers: Mapping[str, float] | None = No
     boot = places.boot_id.read_text(encoding="ascii").strip()
     for path in sorted((places.etc / "jobs").glob("*.json")):
         name = path.stem
-        record = read_json(places.status(name)) or {}
+        record = {**(read_json(places.status(name)) or {}), **(read_json(places.unrecorded(name)) or {})}
         begun = read_json(places.running(name))
         if begun and begun["facts"]["boot_id"] != boot:
             reason = {"code": "killed", "message": f"the host went down during the run of {utc(begun['started'])}"}

@@ -32,8 +32,9 @@ _FATAL_TEXTS = (
     (re.compile(r"\b401\b|unauthorized", re.IGNORECASE), "rest_login_refused"),
     (re.compile(r"\b403\b|forbidden", re.IGNORECASE), "rest_forbidden"),
     (re.compile(r"\b(507|413)\b|no space left|quota exceeded|insufficient storage", re.IGNORECASE), "nas_full"),
-    (re.compile(r"connection refused|no route to host|network is unreachable|i/o timeout|no such host", re.IGNORECASE),
-     "nas_unreachable"),
+    (re.compile(r"connection (refused|reset|timed out)|no route to host|network is (unreachable|down)|i/o timeout|"
+                r"no such host|connection lost|broken pipe|request timeout|deadline exceeded|\": (unexpected )?EOF",
+                re.IGNORECASE), "nas_unreachable"),
 )  # fmt: skip
 
 

@@ -39,6 +39,7 @@ _MEANINGS = (
     ("disk is full", "not_enough_space", "the disk is full"),
     ("no such collation sequence", "not_available", "only the program that owns it can compare its texts"),
     ("no such module", "not_available", "only the program that owns it can read some of its tables"),
+    ("disk is full", "not_enough_space", "there is no room left for a consistent copy of it"),
     ("no such function", "not_available", "only the program that owns it has a function that it uses"),
 )  # fmt: skip
 

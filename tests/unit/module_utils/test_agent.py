@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import shutil
 import signal
 import stat
 import time
@@ -177,6 +178,41 @@ def test_a_check_that_breaks_ends_nothing_and_says_so_once(places, monkeypatch, 
     monkeypatch.setattr(agent_run, "gates_of", lambda _job, _places: [agent_watch.Gate(lambda: None, broken)])
     assert agent_run.run_job("documents", places) == 0
     assert capfdbinary.readouterr().out.decode().count("a check during the run does not work") == 1
+
+
+@pytest.mark.parametrize(("silent", "codes"), [(False, ["time_limit"]), (True, ["time_limit", "nas_unreachable"])])
+def test_a_run_that_is_out_of_time_says_whether_the_nas_answers(places, monkeypatch, silent, codes):
+    def knock(_opened, timeout_s):
+        assert timeout_s < 15
+        if silent:
+            raise backup_nas.NasError("nas_unreachable", "x")
+        return True
+
+    class Slow(backup_that(ask_to_stop)):
+        restic = None
+        out_of_time = agent_run.Backup.out_of_time
+
+    places.job("documents").write_text(json.dumps({**JOB, "time_limit_s": 1}))
+    monkeypatch.setattr(agent_run, "Backup", Slow)
+    monkeypatch.setattr(agent_run, "knock", knock)
+    assert agent_run.run_job("documents", places) == 1
+    assert [reason["code"] for reason in record_of(places)["reasons"]] == codes
+
+
+def test_a_run_whose_record_cannot_be_written_is_seen_in_the_status(places, monkeypatch):
+    monkeypatch.setattr(agent_run, "Backup", backup_that(complete))
+    assert agent.main(["run", "documents"], places) == 0
+    good = places.status("documents").read_text()
+    shutil.rmtree(places.state / "running")
+    (places.state / "running").write_text("in the way")
+    assert agent.main(["run", "documents"], places) == 1
+    assert places.status("documents").read_text() == good
+    (row,) = agent_status.overview(places, time.time())
+    assert (row["state"], row["reasons"][0]["code"]) == ("FAILED", "host_full")
+    (places.state / "running").unlink()
+    assert agent.main(["run", "documents"], places) == 0
+    (row,) = agent_status.overview(places, time.time())
+    assert (row["state"], row["reasons"]) == ("OK", [])
 
 
 def test_a_hold_is_in_the_record(places, monkeypatch):
