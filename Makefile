@@ -43,7 +43,7 @@ sanity: setup ## ansible-test sanity on the committed state
 molecule: setup ## scenarios on real machines, all or SCENARIO=name
 	@tools/molecule $(SCENARIO)
 
-test-faults: setup ## every fault that a proof has to catch, on real machines; not part of `make test`, which tries one
+test-faults: setup ## every fault that a backup has to stand and a proof to catch, on real machines; not part of `make test`
 	@tools/molecule --faults
 
 lock: setup ## pin requirements.in anew

@@ -15,67 +15,12 @@ import os
 import shutil
 import subprocess
 import uuid
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from faults_lab import REPOSITORY, RESTIC, Practice, ssh
 
 pytestmark = pytest.mark.skipif("HOLDFAST_LAB_FOLDER" not in os.environ, reason="needs a lab, see the top of the file")
-
-REPO = Path(__file__).resolve().parents[2]
-ADDRESSES = {"nas1": "198.18.0.11", "server1": "198.18.0.12", "desk1": "198.18.0.13"}
-REPOSITORY = "/srv/holdfast/repositories/server1"
-RESTIC = """
-cd / && c=/etc/holdfast/credentials
-export RESTIC_REPOSITORY=rest:https://198.18.0.11:8000/server1/ RESTIC_PASSWORD_FILE=$c/repository-password
-export RESTIC_REST_USERNAME=$(cat $c/rest-username) RESTIC_REST_PASSWORD=$(cat $c/rest-password)
-restic() { command restic --cacert /etc/holdfast/nas.pem --no-cache "$@"; }
-set -eu
-"""
-
-
-def ssh(host: str, script: str, stdin: str | None = None) -> str:
-    folder = os.environ["HOLDFAST_LAB_FOLDER"]
-    options = ["-i", f"{folder}/ssh_key", "-o", f"UserKnownHostsFile={folder}/known_hosts", "-o", "BatchMode=yes"]
-    command = ["ssh", *options, f"root@{ADDRESSES[host]}", script]
-    done = subprocess.run(command, input=stdin, text=True, capture_output=True, check=False)
-    assert done.returncode == 0, f"{host}: {done.stderr[-2000:]}"
-    return done.stdout
-
-
-@dataclass
-class Proof:
-    code: int
-    body: dict
-    output: str
-
-    def codes(self, item: str = "clinical_db") -> set[str]:
-        return {reason["code"] for each in self.body["items"] if each["item"] == item for reason in each["reasons"]}
-
-    def level(self, name: str, item: str = "clinical_db") -> dict:
-        return next(each["levels"][name] for each in self.body["items"] if each["item"] == item)
-
-
-@dataclass
-class Practice:
-    folder: Path
-
-    def prove(self, *options: str, items: str = "clinical_db") -> Proof:
-        environment = {k: v for k, v in os.environ.items() if not k.startswith(("ANSIBLE_", "MOLECULE_"))}
-        environment["ANSIBLE_CALLBACKS_ENABLED"] = "holdfast.practice.verdict"
-        command = [str(REPO / ".venv/bin/ansible-playbook"), "-i", str(self.folder), "playbooks/prove.yml"]
-        command += ["--vault-id", f"harbour-street@{self.folder}/.vault-password", "-e", f"items={items}"]
-        command += ["-e", "restore_host_root=/var/lib/holdfast/restore-faults", *options]
-        ledger = self.folder / "evidence/ledger.jsonl"
-        before = len(ledger.read_text().splitlines()) if ledger.exists() else 0
-        done = subprocess.run(command, cwd=REPO, env=environment, text=True, capture_output=True, check=False)
-        assert ledger.exists(), done.stdout[-4000:] + done.stderr[-2000:]
-        records = ledger.read_text().splitlines()
-        assert len(records) == before + 1, done.stdout[-4000:] + done.stderr[-2000:]
-        body = json.loads(records[-1])["record"]["body"]
-        left = Path("/var/lib/holdfast/restore-faults/harbour-street")
-        assert not left.exists(), "the machine with restored data was left behind"
-        return Proof(done.returncode, body, done.stdout + done.stderr)
 
 
 @pytest.fixture
