@@ -125,6 +125,21 @@ def walk(root: str, patterns: Sequence[Any], on_error: Any) -> Iterator[tuple[st
         folders.extend(reversed(below))
 
 
+def hidden(path: str, exclude: Sequence[str]) -> bool:
+    """Does a pattern cover the path or a folder above it?"""
+    patterns, parts = compile_excludes(exclude), path.strip("/").split("/")
+    return any(excluded("/" + "/".join(parts[:n]), patterns) for n in range(1, len(parts) + 1))
+
+
+def swallowed(path: str, exclude: Sequence[str], manifest: Manifest) -> bool:
+    """Do the patterns leave nothing of a path that holds files?"""
+    if hidden(path, exclude):
+        return True
+    if manifest.unreadable or any(below(str(entry["path"]), [path]) for entry in manifest.entries):
+        return False
+    return any(True for _file in walk(path, [], lambda _error: None))
+
+
 def hash_file(path: str, tell: Callable[[int, int], None] = lambda _files, _size: None) -> str:
     """blake2b with 32 bytes, hex; the access time is left alone where the kernel allows it. tell: as in ``build``."""
     digest = hashlib.blake2b(digest_size=HASH_BYTES)

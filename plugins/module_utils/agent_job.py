@@ -18,6 +18,7 @@ NAME = re.compile(r"[a-z0-9](?:[a-z0-9_-]{0,62})")
 _KEYS = {
     "schema", "practice", "host", "repository", "name", "item", "class", "calendar", "spread_s", "time_limit_s",
     "database", "paths", "exclude", "must_have", "min_files",
+    "min_size", "mounts",
     "power",
 }  # fmt: skip
 
@@ -40,6 +41,8 @@ class Job:
     exclude: Sequence[str] = ()
     must_have: Sequence[str] = ()
     min_files: int = 1
+    min_size: int = 0
+    mounts: Sequence[str] | None = None
     time_limit_s: int = 0
     power: Power | None = None
 
@@ -84,6 +87,8 @@ def parse(text: str) -> Job:
         exclude=tuple(found.get("exclude") or ()),
         must_have=tuple(found.get("must_have") or ()),
         min_files=int(found.get("min_files", 1)),
+        min_size=int(found.get("min_size") or 0),
+        mounts=None if found.get("mounts") is None else tuple(found["mounts"]),
         time_limit_s=int(found.get("time_limit_s") or 0),
         power=Power(tuple(found["power"]["monitors"]), found["power"].get("min_supplies", 1))
         if found.get("power")
@@ -107,11 +112,11 @@ def faults_of(found: Any) -> list[str]:
     repository = found.get("repository")
     if not isinstance(repository, dict) or not isinstance(repository.get("url"), str):
         faults.append("repository: expected url and username")
-    for key in ("paths", "must_have"):
+    for key in ("paths", "must_have", "mounts"):
         faults += _path_faults(key, found.get(key))
     faults += _text_faults("exclude", found.get("exclude"))
     faults += [f"exclude {p!r}: a pattern that brings back is not supported" for p in _texts(found.get("exclude"), "!")]
-    for key in ("min_files", "time_limit_s"):
+    for key in ("min_files", "min_size", "time_limit_s"):
         value = found.get(key, 0)
         if isinstance(value, bool) or not isinstance(value, int) or value < 0:
             faults.append(f"{key} {value!r}: expected a number, 0 or more")

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Callable
 
-from . import agent_files, agent_gate, agent_watch, backup_nas, restic
+from . import agent_files, agent_gate, agent_mounts, agent_watch, backup_nas, restic
 from .agent_host import (
     EXIT,
     EXIT_DEFERRED,
@@ -78,6 +78,7 @@ class Outcome:
     bytes: int = 0
     dump_bytes: int | None = None
     repository_id: str | None = None
+    mounts: list[str] = field(default_factory=list)
     tools: dict[str, str | None] = field(default_factory=lambda: {"agent": VERSION, "restic": None, "engine": None})
 
     def add(self, code: str, message: str, failed: bool = False) -> None:
@@ -149,6 +150,9 @@ class Backup:
     def run(self) -> None:
         """Do it all. Raises RunError, ResticError, NasError, DatabaseError; notes lesser gaps in the outcome."""
         self._identify()
+        sources = agent_mounts.Sources(self.job, self._last_ok(), self.children)
+        self._judge(sources.before())
+        self.outcome.mounts = sources.mounts
         oracle: dict[str, Any] = {
             "schema": SCHEMA,
             "practice": self.job.practice,
@@ -172,7 +176,17 @@ class Backup:
         oracle["snapshots"] = {part: self.outcome.snapshots[part] for part in ("database", "files")}
         oracle["tools"] = self.outcome.tools
         oracle["holds"] = self.outcome.holds
+        self._judge(sources.after())
         self._store_oracle(oracle)
+
+    def _last_ok(self) -> dict[str, Any]:
+        return (read_json(self.places.status(self.job.name)) or {}).get("last_ok") or {}
+
+    def _judge(self, fault: agent_mounts.Fault | None) -> None:
+        if fault and fault.failed:
+            raise RunError(fault.code, fault.message)
+        if fault:
+            self.outcome.add(fault.code, fault.message)
 
     def _identify(self) -> None:
         """Is this host the practice's, and is the repository the one that was pinned?"""
@@ -227,6 +241,12 @@ class Backup:
             raise RunError("query_failed", f"database {database.label}: {error}") from error
         finally:
             view.close()
+        if summary.bytes < self.job.min_size:
+            raise RunError(
+                "too_small",
+                f"the dump of {database.label} has {human(summary.bytes)}, at least {human(self.job.min_size)} expected: is "
+                f"it the right database? Snapshot {summary.snapshot[:8]} counts for nothing",
+            )
         section["dump_path"] = stored_dump(self.job.name)
         self.outcome.tools["engine"] = f"{database.engine} {section['version']}"
         rows = sum(section["tables"].values())
@@ -362,6 +382,30 @@ class Backup:
                 "too_few_files",
                 f"{own} files found, at least {self.job.min_files} expected: is a disk not mounted? Nothing kept",
             )
+        size = sum(
+            int(entry["size"]) for entry in manifest.entries if agent_files.below(str(entry["path"]), self.job.paths)
+        )
+        if size < self.job.min_size and not self.job.database:
+            raise RunError(
+                "too_small",
+                f"{human(size)} found, at least {human(self.job.min_size)} expected: is a disk not mounted? Nothing kept",
+            )
+
+    def _check_excludes(self, manifest: agent_files.Manifest, oracle: dict[str, Any]) -> None:
+        """An exclude that hides what the backup is for is a mistake, however many files are left."""
+        if not self.job.exclude:
+            return
+        database = self.job.database
+        roots = [*self.job.paths, *([database.images["root"]] if database and database.images else [])]
+        for path in dict.fromkeys([*self.job.must_have, *roots]):
+            if agent_files.swallowed(path, self.job.exclude, manifest):
+                raise RunError("must_have_excluded", f"the excludes hide {path} or all that is in it; correct exclude:")
+        images = self._images(oracle)
+        if images and all(agent_files.hidden(path, self.job.exclude) for path in images):
+            message = (
+                f"the excludes hide every one of the {len(images)} images that the database lists; correct exclude:"
+            )
+            raise RunError("must_have_excluded", message)
 
     def _images(self, oracle: dict[str, Any]) -> list[str]:
         images = (oracle["database"] or {}).get("images")
@@ -376,6 +420,7 @@ class Backup:
         if manifest.unreadable:
             self.outcome.add("files_unreadable", f"{manifest.unreadable} files or folders could not be read")
         paths = {str(entry["path"]) for entry in manifest.entries}
+        self._check_excludes(manifest, oracle)
         self._check_count(manifest)
         for root in manifest.empty_roots:
             if root in self.job.paths:
@@ -426,13 +471,14 @@ def record_of(facts: Mapping[str, Any], outcome: Outcome, started: float, finish
         **({} if outcome.dump_bytes is None else {"dump_bytes": outcome.dump_bytes}),
         "repository_id": outcome.repository_id,
         "tools": outcome.tools,
+        **({"mounts": outcome.mounts} if outcome.mounts else {}),
     }
 
 
 def finish(places: Places, record: dict[str, Any]) -> None:
     """Write the record and tell the journal."""
     if record["state"] == "OK":
-        record["last_ok"] = {"run": record["run"], "finished": record["finished"]}
+        record["last_ok"] = {key: record[key] for key in ("run", "finished", "mounts") if key in record}
     write_json(places.status(record["job"]), record)
     places.running(record["job"]).unlink(missing_ok=True)
     places.unrecorded(record["job"]).unlink(missing_ok=True)

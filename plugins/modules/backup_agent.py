@@ -152,6 +152,16 @@ options:
             description: How many of them the host needs to run.
             type: int
             default: 1
+      min_size:
+        description: Fewest bytes of O(jobs[].paths), or of the database's dump, that make a backup.
+        type: int
+        default: 0
+      mounts:
+        description:
+          - Paths that must be mount points, before anything is read and at the end.
+          - Left out, those that the job's data lay on at its last good run must be there again.
+        type: list
+        elements: str
   state:
     description:
       - With V(absent) units, jobs, credentials, status records, caches and the agent are removed.
@@ -224,6 +234,7 @@ from ansible_collections.holdfast.practice.plugins.module_utils import (
     agent_gate,
     agent_host,
     agent_job,
+    agent_mounts,
     agent_progress,
     agent_resume,
     agent_run,
@@ -265,6 +276,7 @@ PROGRAM = (
     agent_gate,
     agent_host,
     agent_job,
+    agent_mounts,
     agent_progress,
     agent_resume,
     agent_run,
@@ -508,6 +520,8 @@ def main() -> None:
         "exclude": {"type": "list", "elements": "str", "default": []},
         "must_have": {"type": "list", "elements": "str", "default": []},
         "min_files": {"type": "int", "default": 1},
+        "min_size": {"type": "int", "default": 0},
+        "mounts": {"type": "list", "elements": "str"},
     }
     job["power"] = {
         "type": "dict",

@@ -33,7 +33,6 @@ LATER = (
         "the engine",
         "postgresql, mariadb or sqlite",
     ),
-    Later(("protect", "*", "min_size")),
     Later(("copies", "offsite")),
     Later(("copies", "removable")),
     Later(("copies", "standby")),

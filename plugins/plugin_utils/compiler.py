@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ansible_collections.holdfast.practice.plugins.plugin_utils.leaves import SSH_PORT, seconds
+from ansible_collections.holdfast.practice.plugins.plugin_utils.leaves import SSH_PORT, seconds, size_bytes
 from ansible_collections.holdfast.practice.plugins.plugin_utils.model import (
     FINALDELAY_S,
     Item,
@@ -339,6 +339,10 @@ class _Compiler:
         fed = {ups_name: ups for ups_name, ups in self.power.items() if host in ups.feeds}
         if fed:
             job["power"] = self.supplies(host, fed)
+        if item.min_size:
+            job["min_size"] = size_bytes(item.min_size)
+        if item.mounts is not None:
+            job["mounts"] = list(item.mounts)
         return job
 
     def supplies(self, host: str, fed: Mapping[str, Ups]) -> dict[str, Any]:

@@ -597,6 +597,14 @@ def _several(value: Any) -> Any:
         raise refuse(fix=fix)
     if not value:
         raise refuse(got="got an empty list")
+    return _each_once(value)
+
+
+def _none_or_several(value: Any) -> Any:
+    return _each_once(value) if value == [] else _several(value)
+
+
+def _each_once(value: list[Any]) -> list[Any]:
     for index, item in enumerate(value):
         if item in value[:index]:
             raise refuse(got=f"{show(item)} is listed twice", fix="write it once")
@@ -679,4 +687,5 @@ Short = Annotated[str, *_duration("m", "h", "d", "w")]
 Long = Annotated[str, *_duration("h", "d", "w", "mo", "y")]
 Often = Annotated[str, *choice("daily", "weekly", "monthly")]
 Several = Checked(_several, shape={"minItems": 1, "uniqueItems": True})
+NoneOrSeveral = Checked(_none_or_several, shape={"uniqueItems": True})
 NamedParts = Checked(_named_parts, shape={"minProperties": 1})

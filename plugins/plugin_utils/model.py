@@ -34,6 +34,7 @@ from ansible_collections.holdfast.practice.plugins.plugin_utils.leaves import (
     NamedParts,
     NetbiosName,
     NightWindow,
+    NoneOrSeveral,
     Often,
     PathBeside,
     Pattern,
@@ -274,6 +275,10 @@ class Item(Part):
     )
     min_files: Annotated[int, Field(ge=1, le=10**9)] = Field(default=1, description="a whole number from 1")
     min_size: Size | None = Field(default=None, description='a size with its unit, such as "1GiB" (KiB, MiB, GiB, TiB)')
+    mounts: Annotated[list[AbsolutePath], NoneOrSeveral] | None = Field(
+        default=None,
+        description="a list of paths that must be mounted, such as [/srv/pms]; left out: those of the last good run",
+    )
     class_: Annotated[str, *choice("critical", "sensitive", "ordinary")] = Field(
         default="ordinary", alias="class", description="critical, sensitive or ordinary"
     )

@@ -54,7 +54,7 @@ def _items_whole(view: View) -> Iterator[Problem]:
         yield from _times_whole(view, name, item)
 
 
-_ONLY_WITH_PATHS = ("must_have", "exclude", "min_files", "min_size")
+_ONLY_WITH_PATHS = ("must_have", "exclude", "min_files")
 
 
 def _times_whole(view: View, name: str, item: Item) -> Iterator[Problem]:
@@ -113,7 +113,7 @@ def _engines_fit(view: View) -> Iterator[Problem]:
                 yield view.problem(
                     here, got, "sqlserver on hosts with os: windows", "write os: windows, or correct engine:"
                 )
-            paths = [*(item.paths or []), *(item.must_have or [])]
+            paths = [*(item.paths or []), *(item.must_have or []), *(item.mounts or [])]
             paths += [item.database.path] if item.database and item.database.path else []
             foreign = next((path for path in paths if is_windows(path) != (system == "windows")), None)
             if foreign:
@@ -165,6 +165,19 @@ def _items_paths(view: View) -> Iterator[Problem]:
                 what = "the must-have " if hidden in wanted else ""
                 got = f"the pattern {show(pattern)} hides {what}{show(hidden)}"
                 yield view.problem(("protect", name, "exclude", index), got, "patterns that leave it in the backup")
+
+
+def _mounts(view: View) -> Iterator[Problem]:
+    """Refuse a mount that an item's data cannot lie on."""
+    for name, item in view.items.items():
+        data = [*(item.paths or []), *([item.images.root] if item.images else [])] if item else []
+        data += [item.database.path] if item and item.database and item.database.path else []
+        for index, path in enumerate((item.mounts or []) if item else ()):
+            # where a server keeps its databases is not in the document
+            known = bool(item and (item.paths or (item.database and item.database.path)))
+            if known and not any(_below(each, [path]) or _below(path, [each]) for each in data):
+                got, expected = f"got {show(path)} (string)", "a mount point that holds this item's data, or lies in it"
+                yield view.problem(("protect", name, "mounts", index), got, expected)
 
 
 def _one_database_once(view: View) -> Iterator[Problem]:
@@ -222,6 +235,7 @@ RULES = (
     _protected_items,
     _items_whole,
     _items_paths,
+    _mounts,
     _engines_fit,
     _one_database_once,
     _proofs,
