@@ -212,6 +212,29 @@ def test_an_empty_source_is_not_a_backup(host):
         host.check_output("rmdir /srv/clinic/documents && mv /srv/clinic/kept /srv/clinic/documents")
 
 
+def test_a_volume_that_is_not_mounted_any_more_is_noticed_though_nobody_declared_it(host):
+    folder = "/srv/clinic/documents"
+    host.check_output(
+        f"cp -a {folder} /root/documents && mount -t tmpfs none {folder} && cp -a /root/documents/. {folder}/"
+    )
+    try:
+        assert run_job(host, "documents")[1]["last_ok"]["mounts"] == [folder]
+        host.check_output(f"umount {folder}")
+        assert host.run(f"mountpoint -q {folder}").rc != 0, "the fault did not land"
+        before = len(snapshots(host))
+        code, found = run_job(host, "documents")  # what lies below the mount point looks like a practice's documents
+        assert code != 0
+        assert (found["state"], codes(found)) == ("FAILED", ["mount_missing"])
+        assert len(snapshots(host)) == before
+        with changed(host, "/etc/holdfast/jobs/documents.json", """sed -i '1a "mounts": [],' $F"""):
+            assert run_job(host, "documents")[1]["state"] == "OK"
+        with changed(host, "/etc/holdfast/jobs/documents.json", f"""sed -i '1a "mounts": ["{folder}"],' $F"""):
+            assert codes(run_job(host, "documents")[1]) == ["mount_missing"]
+    finally:
+        host.run(f"umount {folder}; rm -rf /root/documents")
+    assert run_job(host, "documents")[1]["state"] == "OK"
+
+
 def test_a_killed_run_is_recorded_and_the_next_one_works(host):
     # a lock on a table holds the run up, so that it is surely under way when it is killed
     lock = "begin; lock table patient in access exclusive mode; select pg_sleep(60)"

@@ -234,6 +234,22 @@ def test_a_failure_keeps_the_time_of_the_last_good_run(places, monkeypatch):
     assert record_of(places)["last_ok"] == {"run": good["run"], "finished": good["finished"]}
 
 
+def test_the_mounts_of_the_last_good_run_are_kept_through_failures(places, monkeypatch):
+    def on_a_disk(outcome):
+        outcome.mounts = ["/srv/pms"]
+        complete(outcome)
+
+    def without(outcome):
+        outcome.mounts = []
+        incomplete(outcome)
+
+    for action in (on_a_disk, without):
+        monkeypatch.setattr(agent_run, "Backup", backup_that(action))
+        agent_run.run_job("documents", places)
+    record = record_of(places)
+    assert (record["state"], record["last_ok"]["mounts"]) == ("INCOMPLETE", ["/srv/pms"])
+
+
 def test_a_second_run_at_the_same_time_declines_and_changes_nothing(places, monkeypatch):
     monkeypatch.setattr(agent_run, "Backup", backup_that(complete))
     places.run.mkdir()
@@ -405,3 +421,42 @@ def test_a_disk_that_goes_while_restic_reads_is_no_busy_day(places, tmp_path, jo
     with pytest.raises(agent_run.RunError) as caught:
         busy.go()
     assert caught.value.code == code
+
+
+@pytest.mark.parametrize(
+    ("job", "code"),
+    [
+        ({"min_size": 4}, "too_small"),
+        ({"exclude": ["letters"]}, "must_have_excluded"),
+        ({"exclude": ["[abc]"], "min_files": 0}, "must_have_excluded"),
+        ({"exclude": ["b"], "must_have": ["FOLDER/b"]}, "must_have_excluded"),
+        ({"exclude": ["f*"], "must_have": ["FOLDER/full"]}, "must_have_excluded"),
+        ({"exclude": ["d"], "must_have": ["FOLDER/full"]}, "must_have_excluded"),
+        ({"exclude": ["c"], "must_have": ["FOLDER/full"], "min_size": 3}, None),
+    ],
+)
+def test_too_little_and_what_an_exclude_swallows_are_no_backup(places, tmp_path, job, code):
+    folder = tmp_path / "letters"
+    job = {**job, "must_have": [path.replace("FOLDER", str(folder)) for path in job.get("must_have", ())]}
+    busy = Busy(places, folder, **job)
+    if job["must_have"]:
+        (folder / "full").mkdir()
+        (folder / "full" / "d").write_text("d")
+    started = []
+    busy.before = lambda: started.append(1)
+    if code is None:
+        busy.pass_over = lambda path: path.name == "c"
+        assert busy.go()[1] == []
+        return
+    with pytest.raises(agent_run.RunError) as caught:
+        busy.go()
+    assert (caught.value.code, started) == (code, []), "restic ran"
+
+
+def test_an_exclude_that_hides_every_image_is_no_backup(places, tmp_path):
+    busy = Busy(places, tmp_path / "letters", exclude=["*.png"])
+    (busy.folder / "x.png").write_text("x")
+    oracle = {"database": {"images": {"root": str(busy.folder), "names": ["x.png"]}}}
+    with pytest.raises(agent_run.RunError) as caught:
+        busy.backup._back_up_files(oracle)
+    assert caught.value.code == "must_have_excluded"

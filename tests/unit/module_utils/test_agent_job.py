@@ -55,6 +55,8 @@ def test_every_engine_has_its_own_way_to_name_a_database(database):
         ({"practice": None}, "practice: missing"),
         ({"repository": {}}, "repository"),
         ({"paths": ["relative"]}, "paths 'relative'"),
+        ({"mounts": ["srv"]}, "mounts 'srv'"),
+        ({"min_size": -1}, "min_size -1"),
         ({"paths": ["/a/../etc"]}, "/a/../etc"),
         ({"paths": "/srv"}, "paths: expected a list"),
         ({"paths": ["/srv/"]}, "'/srv/'"),

@@ -170,6 +170,18 @@ def test_agent_jobs():
     assert database["calendar"][0].startswith("*-*-* 00/4:")
 
 
+def test_what_must_be_there_reaches_the_job_only_where_it_is_said():
+    said = changed(
+        ('at: "12:30"', 'at: "12:30", min_size: 2KiB, mounts: [/home]'), ("every: 4h", "every: 4h\n    mounts: []")
+    )
+    desk, database = said.host_vars["desk1"], said.host_vars["server1"]["backup_agent_jobs"][0]
+    assert {key: desk["backup_agent_jobs"][0][key] for key in ("min_size", "mounts")} == {
+        "min_size": 2048,
+        "mounts": ["/home"],
+    }
+    assert (database["mounts"], "min_size" in database) == ([], False)
+
+
 def test_ipv6_is_in_brackets_where_a_port_follows():
     inventory = changed(("address: 198.18.0.11", "address: 2001:db8::11"))
     assert inventory.host_vars["nas1"]["ansible_host"] == "2001:db8::11"
