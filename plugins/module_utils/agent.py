@@ -18,12 +18,12 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from . import agent_resume, agent_run, agent_start, agent_status
+from . import agent_restore, agent_resume, agent_run, agent_snapshots, agent_start, agent_status
 from .agent_host import EXIT_INVALID, Places, say
 from .agent_job import NAME
 
 PARTS = (agent_run, agent_resume, agent_status)
-PEOPLE = (agent_status, agent_start)
+PEOPLE = (agent_status, agent_start, agent_snapshots, agent_restore)
 
 
 class Parser(argparse.ArgumentParser):
