@@ -19,6 +19,21 @@ insert into patient (name, born) select 'Patient ' || n, date '1950-01-01' + n f
 insert into appointment (patient, starts) select 1 + n % 2000, now() + n * interval '1 minute' from generate_series(1, 5000) n;
 insert into image select format('p%s/scan %s.png', n % 10, n), 1 + n % 2000 from generate_series(1, 40) n;
 insert into image values ('/srv/clinic/images/p0/absolute ü.png', 1);
+create role readers;
+create role app login password 'never in a backup' in role readers;
+alter role app set work_mem = '8MB';
+create table note (id int primary key, body text);
+insert into note select n, 'body' from generate_series(1, 50) n;
+alter table note owner to app;
+alter table note enable row level security;
+alter table note force row level security;
+create policy nobody on note using (false);
+grant select on appointment to readers;
+grant insert (name) on patient to app with grant option;
+create function born(bigint) returns date language sql return (select born from patient where id = $1);
+revoke all on function born from public;
+revoke connect on database clinic from public;
+select lo_from_bytea(0, 'a large object');
 """
 
 BILLING = """

@@ -40,7 +40,7 @@ from .agent_host import (
 from .agent_job import Job, JobError, parse, stored_dump, stored_oracle
 from .agent_progress import RESTIC_PROGRESS, Progress, to_file
 from .database_engine import Database, DatabaseError, Tools, View
-from .database_oracle import OracleError, read_database
+from .database_oracle import OracleError
 from .engines import ENGINES
 
 # the kernel stamps files with the clock of its last tick
@@ -231,9 +231,7 @@ class Backup:
             summary = self._store_dump(database, view)
             took = time.monotonic() - began
             say(f"{self.job.name}: dump of {human(summary.bytes)} stored as {summary.snapshot[:8]} in {took:.0f} s")
-            section = read_database(
-                view.questions, database.label, database.probes, database.images, on_error=self._query_failed
-            )
+            section = view.describe(database, self._query_failed)
             oracle["identity"]["database_system_id"] = view.system_id()
             for finding in view.meanwhile():
                 self.outcome.add(finding.code, finding.message)

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Callable, NamedTuple
 
-from .database_oracle import Questions
+from .database_oracle import Questions, read_database
 
 FAIL, INCONCLUSIVE = "FAIL", "INCONCLUSIVE"
 # What processes of database users get to see: the agent's own environment holds the login of the NAS.
@@ -83,6 +83,10 @@ class View(ABC):
     def complaint(self) -> str:
         """What a dump that failed said, where that does not come out of ``dump_command`` itself."""
         return ""
+
+    def describe(self, database: Database, on_error: Callable[[str, Exception], None]) -> dict[str, Any]:
+        """The oracle's ``database`` section, without ``dump_path``. Asked after the dump. on_error: as read_database has it."""
+        return read_database(self.questions, database.label, database.probes, database.images, on_error)
 
     @abstractmethod
     def system_id(self) -> str | None:
@@ -157,10 +161,10 @@ class Engine(ABC):
         return []
 
     @abstractmethod
-    def recovery(self, database: Database, version: str, dump: str) -> tuple[str, list[str]]:
+    def recovery(self, database: Database, version: str, dump: str, oracle: str) -> tuple[str, list[str]]:
         """How a person brings a database back on a new machine: what to know, and commands that load ``dump``.
 
-        version: of the engine at backup time, or nothing. dump: name of a file in the folder where the commands are run.
+        version: of the engine at backup time, or nothing. dump, oracle: names of files in the folder where the commands are run.
         """
 
     @abstractmethod

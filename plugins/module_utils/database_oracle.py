@@ -55,6 +55,10 @@ class Questions(ABC):
     def schema(self) -> list[list[str]]:
         """[object, line] pairs: everything but rows that a dump has to bring back, in any order."""
 
+    def access(self) -> list[list[str]]:
+        """[object, line] pairs: roles, and who may do what with which object; none where a dump does not carry them."""
+        return []
+
     @abstractmethod
     def probe(self, sql: str) -> str | None:
         """The single value of a SELECT, as text."""
@@ -84,7 +88,8 @@ def read_database(
 
     Returns {"engine", "name", "version", settings of the session, "tables": {table: rows}, "more": {what only
     this engine has: count}, "probes": {name: text or None}, "questions": {"probes": {name: SELECT}, "images": {"query",
-    "root"} or None}, "schema_fingerprint": 64 hex, "schema_objects": {object: 16 hex}, "images": {"count", "root", "names"} or
+    "root"} or None}, "schema_fingerprint": 64 hex, "schema_objects": {object: 16 hex},
+    "access_objects": {object: 16 hex}, "images": {"count", "root", "names"} or
     None}. ``questions`` are those that were answered, to be asked again of a restored copy. Raises what a query raises,
     and OracleError.
     """
@@ -123,6 +128,7 @@ def read_database(
         "questions": questions,
         "schema_fingerprint": fingerprint(lines),
         "schema_objects": fingerprint_objects(lines),
+        "access_objects": fingerprint_objects(ask.access()),
         "images": found_images,
     }
 
@@ -169,8 +175,9 @@ def compare(
 
     Both are what read_database returned (the oracle's may have more keys). release: what of a version a dump must not be
     older than, as numbers. Codes: nothing_to_compare, engine_differs,
-    version_older, table_missing, table_extra, rows_differ, (key of more)_differ, schema_differs, probe_missing,
-    probe_differs, images_missing, images_differ. Messages hold names of tables and probes, and counts; never a value.
+    version_older, table_missing, table_extra, rows_differ, (key of more)_differ, schema_differs, roles_missing,
+    access_differs, probe_missing, probe_differs, images_missing, images_differ. Messages hold names of tables, probes and
+    roles, and counts; never a value.
     """
     found: list[Difference] = []
     want_tables, have_tables = oracle_database["tables"], restored_database["tables"]
@@ -206,6 +213,7 @@ def compare(
             )
     found += _compare_more(oracle_database.get("more") or {}, restored_database.get("more") or {})
     found += _compare_schema(oracle_database, restored_database)
+    found += _compare_access(oracle_database.get("access_objects") or {}, restored_database.get("access_objects") or {})
     found += _compare_probes(oracle_database["probes"], restored_database["probes"])
     found += _compare_images(oracle_database.get("images"), restored_database.get("images"))
     return found
@@ -232,6 +240,23 @@ def _compare_schema(want: Mapping[str, Any], have: Mapping[str, Any]) -> list[Di
     return [
         Difference("schema_differs", f"The schema differs from that at backup time in: {listed or 'unknown objects'}.")
     ]
+
+
+def _compare_access(want: Mapping[str, str], have: Mapping[str, str]) -> list[Difference]:
+    """What the restored copy has beyond that is the machine's own."""
+    lost = sorted(name for name in want if name.startswith("role ") and name not in have)
+    other = sorted(name for name in want if name not in lost and want[name] != have.get(name))
+    found = []
+    if lost:
+        found.append(Difference("roles_missing", f"The restored copy lacks {len(lost)} roles: {_first(lost)}."))
+    if other:
+        text = f"Owner, grants or rights differ from those at backup time in: {_first(other)}."
+        found.append(Difference("access_differs", text))
+    return found
+
+
+def _first(names: Sequence[str], most: int = 5) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def _compare_probes(want: Mapping[str, str | None], have: Mapping[str, str | None]) -> list[Difference]:

@@ -404,7 +404,7 @@ class Mariadb(Engine):
             return []
         return [Finding("dump_truncated", "the dump ends without its end marker")]
 
-    def recovery(self, database: Database, version: str, dump: str) -> tuple[str, list[str]]:
+    def recovery(self, database: Database, version: str, dump: str, oracle: str) -> tuple[str, list[str]]:
         """Into an empty database of the same name, which views and routines may have in them."""
         words = (
             "make an empty database of the same name, load the dump. A dump holds no users: have the software's vendor make "

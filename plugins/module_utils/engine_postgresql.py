@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""PostgreSQL: psql and pg_dump as the postgres user, over the local socket, without a password."""
+"""PostgreSQL: psql and pg_dump over the local socket, as a role that may read everything (see postgresql_account.py).
+
+Roles belong to the cluster and not to a database: they are asked for beside each dump, without their passwords, which only a
+superuser could read, and lie in the oracle. A proof makes them before it loads the dump with its owners and grants.
+"""
 
 from __future__ import annotations
 
@@ -10,15 +14,17 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Callable
 
 from .database_engine import ENV, INCONCLUSIVE, Copy, Database, DatabaseError, Engine, Finding, Tools, View, loading
 from .postgresql_oracle import PostgresqlQuestions
 
-USER = "postgres"
+USER = "holdfast"
+SUPERUSER = "postgres"  # of a restore machine
 # --reset-env: the dump is started by restic, whose environment holds the login of the NAS
 AS_USER = ("setpriv", f"--reuid={USER}", f"--regid={USER}", "--init-groups", "--reset-env", "--")
 PSQL = ("psql", "-X", "-q", "-A", "-t", "-w", "-v", "ON_ERROR_STOP=1")
+GLOBALS_END = "PostgreSQL database cluster dump complete"
 BEGIN = "begin transaction isolation level repeatable read, read only;"
 # a server may end idle or long transactions: ours is both, on purpose (transaction_timeout is PostgreSQL 17)
 _LIMITS = ("statement_timeout", "idle_in_transaction_session_timeout", "transaction_timeout")
@@ -33,6 +39,12 @@ def conninfo(database: str) -> str:
 def dump_command(database: str, snapshot: str) -> list[str]:
     """pg_dump of a held snapshot to standard output: custom format, uncompressed, so that restic sees what repeats."""
     dump = ["pg_dump", "-w", "-Fc", "-Z0", f"--snapshot={snapshot}", "-d", conninfo(database)]
+    return [*AS_USER, *dump]
+
+
+def globals_command(database: str) -> list[str]:
+    """pg_dumpall of what belongs to the cluster. Without passwords it needs nothing that only a superuser may read."""
+    dump = ["pg_dumpall", "-w", "--globals-only", "--no-role-passwords", "-l", database]
     return [*AS_USER, *dump]
 
 
@@ -100,9 +112,39 @@ class PostgresqlView(View):
         """pg_dump of the same snapshot."""
         return dump_command(self.database, self.snapshot)
 
+    def describe(self, database: Database, on_error: Callable[[str, Exception], None]) -> dict[str, Any]:
+        """With the SQL that makes the roles again."""
+        section = super().describe(database, on_error)
+        code, out, err = self._tools.run(globals_command(self.database), ENV)
+        if code != 0 or GLOBALS_END not in out[-200:]:
+            raise DatabaseError("globals_failed", f"the roles could not be read: {first_line(err)}")
+        return {**section, "globals": out}
+
     def system_id(self) -> str:
         """The cluster's number."""
         return self.questions.system_id()
+
+    def _query_now(self, sql: str) -> str:
+        code, out, err = self._tools.run([*AS_USER, *PSQL, "-d", conninfo(self.database), "-c", sql], ENV)
+        if code != 0:
+            raise DatabaseError("query_failed", first_line(err))
+        return str(out)
+
+    def meanwhile(self) -> list[Finding]:
+        """Roles are not part of a snapshot, and subscriptions not of a dump that no superuser makes."""
+        found = []
+        if self.questions.roles() != PostgresqlQuestions(self._query_now).roles():
+            found.append(Finding("roles_changed", "roles were changed during the backup: run it again"))
+        left_out = self.questions.subscriptions()
+        if left_out:
+            found.append(
+                Finding(
+                    "subscriptions_left_out",
+                    f"{left_out} subscriptions of {self.database} are not in the dump, as only a superuser may read them: keep "
+                    "how they were made elsewhere",
+                )
+            )
+        return found
 
     def close(self) -> None:
         """End the transaction."""
@@ -114,16 +156,33 @@ class PostgresqlView(View):
         self._said.close()
 
 
+# ownership goes with the databases, what is granted on shared things with DROP OWNED
+CLEAR_SQL = """\
+select format('drop database %I with (force)', datname) from pg_database where datname like 'restored\\_%' \\gexec
+select format('drop owned by %s', string_agg(quote_ident(rolname), ', ')) from pg_roles
+where oid <> 10 and rolname !~ '^pg_' having count(*) > 0 \\gexec
+select format('drop role %s', string_agg(quote_ident(rolname), ', ')) from pg_roles
+where oid <> 10 and rolname !~ '^pg_' having count(*) > 0 \\gexec
+"""
+# the live superuser may be shut out, or work under limits; the machine's own has to go on
+OURS_SQL = f"""
+alter role {SUPERUSER} superuser login connection limit -1 valid until 'infinity';
+alter role {SUPERUSER} reset all;
+"""
+
+
 class PostgresqlCopy(Copy):
-    """A database of the machine's own cluster, as its postgres user."""
+    """A database of the machine's own cluster, as its superuser."""
 
     def __init__(self, machine: Any, item: str, section: Mapping[str, Any]) -> None:
         self._machine = machine
         self.database = f"restored_{item}"
         self._search_path = section.get("search_path")
+        self._globals = str(section.get("globals") or "")  # runs of earlier versions have none
 
-    def _call(self, *argv: str, timeout: float | None = None) -> Any:
-        return self._machine.call(*argv, user=USER, timeout=timeout)
+    def _call(self, *argv: str, timeout: float | None = None, stdin: str = "") -> Any:
+        text = stdin.encode("utf-8", "surrogateescape")
+        return self._machine.call(*argv, user=SUPERUSER, timeout=timeout, stdin=text)
 
     def wait(self, seconds: float) -> bool:
         """Wait until the engine takes connections."""
@@ -134,12 +193,22 @@ class PostgresqlCopy(Copy):
             time.sleep(0.2)
         return True
 
+    def _make_roles(self) -> None:
+        """Those of the live cluster, in the place of those of an item before. What could not be made is missing later on."""
+        for options, sql in ((("ON_ERROR_STOP=1",), CLEAR_SQL), (("ON_ERROR_STOP=0",), self._globals + OURS_SQL)):
+            done = self._call("psql", "-X", "-q", "-w", "-v", *options, "-d", "postgres", stdin=sql)
+            if done.rc != 0 or done.timed_out:
+                raise DatabaseError("engine_failed", f"the restore machine could not make the roles (psql {done.rc})")
+
     def load(self, dump: str) -> list[Finding]:
-        """Owners and grants name roles of the live cluster, which a dump does not carry."""
+        """With owners and grants, so that a role that is missing is an error. Tablespaces are places on the live machine."""
+        if self._globals:
+            self._make_roles()
         made = self._call("createdb", "--template=template0", "--encoding=UTF8", self.database)
         if made.rc != 0:
             raise DatabaseError("engine_failed", f"createdb ended with {made.rc} in the restore machine")
-        arguments = ["--no-owner", "--no-privileges", "--jobs=2", f"--dbname={self.database}", dump]
+        plain = [] if self._globals else ["--no-owner", "--no-privileges"]
+        arguments = [*plain, "--no-tablespaces", "--jobs=2", f"--dbname={self.database}", dump]
         return load_findings(self._call("pg_restore", *arguments))
 
     def query(self, sql: str) -> str:
@@ -197,7 +266,7 @@ class Postgresql(Engine):
     name = "postgresql"
     title = "PostgreSQL"
     packages = ("postgresql-17",)
-    dump_owner = USER
+    dump_owner = SUPERUSER
 
     def open(self, database: Database, tools: Tools) -> PostgresqlView:
         """A held snapshot."""
@@ -207,18 +276,20 @@ class Postgresql(Engine):
         """A database of its own in the machine."""
         return PostgresqlCopy(machine, item, section)
 
-    def recovery(self, database: Database, version: str, dump: str) -> tuple[str, list[str]]:
+    def recovery(self, database: Database, version: str, dump: str, oracle: str) -> tuple[str, list[str]]:
         """Into an empty database. (The model refuses names with = in them, which would be read as connection options.)"""
         name, major = shlex.quote(database.label), version.split(".")[0]
-        load = f"pg_restore --no-owner --no-privileges --exit-on-error --dbname={name} < {dump}"
+        read = "import json, sys; print(json.load(open(sys.argv[1]))['database']['globals'])"
         words = (
-            "make an empty database, load the dump. A dump holds no roles: have the software's vendor make them, or make "
-            "them first and leave out --no-owner --no-privileges"
+            "make the roles, make an empty database, load the dump. The roles come out of the oracle, as a dump holds none; "
+            "that a role such as postgres is there already does no harm. Passwords of roles, and of foreign servers, are "
+            "not in the backup: give each role that logs in with one a new one (psql: \\password ROLE)"
         )
         return words, [
             f"apt-get install postgresql-{major}" if major else "apt-get install postgresql",
+            f"python3 -c {shlex.quote(read)} {oracle} | runuser -u postgres -- psql -X -q -d postgres",
             f"runuser -u postgres -- createdb --template=template0 --encoding=UTF8 -- {name}",
-            f"runuser -u postgres -- {load}",
+            f"runuser -u postgres -- pg_restore --exit-on-error --dbname={name} < {dump}",
         ]
 
     def release(self, version: str) -> Sequence[int]:

@@ -214,7 +214,7 @@ class Sqlite(Engine):
         """Readers of a write-ahead log have to write into the index beside it."""
         return [str(Path(str(database.path)).parent)]
 
-    def recovery(self, database: Database, version: str, dump: str) -> tuple[str, list[str]]:
+    def recovery(self, database: Database, version: str, dump: str, oracle: str) -> tuple[str, list[str]]:
         """The dump is the database."""
         place = str(database.path)
         words = (

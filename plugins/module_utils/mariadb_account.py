@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The agent's account in MariaDB: what it needs to read, and nothing of what it does not. Removed when no job wants it.
 
-An account of the system and one of the database, both named holdfast: MariaDB asks the kernel who is at its socket, so
-there is no password. Deciding is pure; the module backup_agent hands in its ``run_command``.
+MariaDB asks the kernel who is at its socket, so there is no password. Deciding is pure; the module backup_agent hands in its
+``run_command``.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import shutil
 from collections.abc import Iterable, Mapping
 from typing import Any, Callable
 
-from ansible_collections.holdfast.practice.plugins.module_utils.host_state import Change
+from ansible_collections.holdfast.practice.plugins.module_utils.host_state import Change, HostStateError
 
 USER = "holdfast"
 ACCOUNT = f"'{USER}'@'localhost'"
@@ -22,10 +22,6 @@ READ = frozenset({"SELECT", "LOCK TABLES", "SHOW VIEW", "TRIGGER", "EVENT"})
 ROUTINE_SHOWN_SINCE = (11, 3)
 
 Grants = Mapping[str, "frozenset[str]"]
-
-
-class AccountError(Exception):
-    """MariaDB refused; the text says what to do."""
 
 
 def scope(database: str) -> str:
@@ -90,50 +86,37 @@ class MariadbAccount:
         code, out, err = self._sql(sql)
         if code != 0:
             said = err.strip().splitlines()[-1:] or ["no message"]
-            raise AccountError(
+            raise HostStateError(
                 f"MariaDB did not let root in to see to the account {ACCOUNT} ({said[0]}): it must be running, with root "
                 "logging in over its socket"
             )
         return [line for line in out.split("\n") if line]
 
-    def of_system(self) -> bool:
-        """Is there the account of the system?"""
-        return bool(self._run(["getent", "passwd", USER])[0] == 0)
+    def plan(self, databases: Iterable[str], had: bool = False) -> list[Change]:
+        """Steps to the account that these databases need; to none when there are no databases.
 
-    def plan(self, databases: Iterable[str]) -> list[Change]:
-        """Steps to the account that these databases need; to none when there are no databases."""
+        had: the host had jobs for MariaDB, so it has to answer.
+        """
         names = sorted(set(databases))
-        there = self.of_system()
-        if not names and not there:
-            return []
         if shutil.which(CLIENT[0]) is None:
             if names:
-                raise AccountError(
+                raise HostStateError(
                     f"databases of MariaDB are to be backed up ({', '.join(names)}), and it is not installed"
                 )
-            return [Change("userdel", USER, "no database needs it")]
-        numbers = re.match(r"(\d+)\.(\d+)", self._ask("select version()")[0])
+            return []
+        try:
+            answer = self._ask("select version()")[0]
+        except HostStateError:
+            if names or had:
+                raise
+            return []
+        numbers = re.match(r"(\d+)\.(\d+)", answer)
         version = (int(numbers.group(1)), int(numbers.group(2))) if numbers else (0, 0)
         want = wanted(names, version)
         exists = self._ask("select count(*) from mysql.global_priv where user = 'holdfast' and host = 'localhost'")
         have = read_grants(self._ask(f"show grants for {ACCOUNT}")) if exists == ["1"] else None
-        steps = [Change("mariadb", sql, "rights of the agent") for sql in statements(have, want)]
-        if names and not there:
-            steps.insert(0, Change("useradd", USER, "the agent's account for databases"))
-        if not names:
-            steps.append(Change("userdel", USER, "no database needs it"))
-        return steps
+        return [Change("mariadb", sql, "rights of the agent") for sql in statements(have, want)]
 
-    def apply(self, changes: Iterable[Change]) -> None:
-        """Carry out steps of a plan."""
-        for change in changes:
-            if change.verb == "mariadb":
-                self._ask(change.target)
-                continue
-            argv = ["userdel", USER]
-            if change.verb == "useradd":
-                argv = ["useradd", "--system", "--user-group", "--no-create-home", "--home-dir", "/nonexistent"]
-                argv += ["--shell", "/usr/sbin/nologin", USER]
-            code, _out, err = self._run(argv)
-            if code != 0:
-                raise AccountError(f"{' '.join(argv)} ended with {code}: {err.strip()}")
+    def apply(self, sql: str) -> None:
+        """Carry out one step."""
+        self._ask(sql)

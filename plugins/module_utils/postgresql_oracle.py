@@ -18,6 +18,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from .database_oracle import Query, Questions, bare, decode
+from .postgresql_access import ACCESS_SQL, ROLES_SQL, SUBSCRIPTIONS_SQL
+from .postgresql_catalogue import NOT_OF_EXTENSION, OWN_RELATION, RELATION, USER_SCHEMA
 
 ENGINE = "postgresql"
 
@@ -45,30 +47,24 @@ SEARCH_PATH_SQL = "select to_json(current_setting('search_path'));"
 SYSTEM_IDENTIFIER_SQL = "select to_json(system_identifier::text) from pg_catalog.pg_control_system();"
 LARGE_OBJECTS_SQL = "select to_json(count(*)) from pg_catalog.pg_largeobject_metadata;"
 
-_USER_SCHEMA = "n.nspname <> 'information_schema' and n.nspname !~ '^pg_'"
-_NOT_OF_EXTENSION = """not exists (
-    select from pg_depend d where d.deptype = 'e' and d.classid = '{catalogue}'::regclass and d.objid = {oid})"""
-_RELATION = "quote_ident(n.nspname) || '.' || quote_ident(c.relname)"
-_OWN_RELATION = _USER_SCHEMA + " and " + _NOT_OF_EXTENSION.format(catalogue="pg_class", oid="c.oid")
-
 # Ordinary tables, leaf partitions among them: what pg_dump carries the rows of. Extensions fill their own tables.
 TABLES_SQL = f"""\
 select coalesce(json_agg(t.name order by t.name), '[]') from (
-  select {_RELATION} as name
+  select {RELATION} as name
   from pg_class c join pg_namespace n on n.oid = c.relnamespace
-  where c.relkind = 'r' and c.relpersistence <> 't' and {_OWN_RELATION}) t;"""
+  where c.relkind = 'r' and c.relpersistence <> 't' and {OWN_RELATION}) t;"""
 
-# [object, line] pairs: no owners, no grants, no positions of dropped columns, no sequence values (those are not part of
-# a snapshot). Everything else that pg_dump is to bring back.
+# [object, line] pairs: no owners and grants (postgresql_access.py has them), no positions of dropped columns, no sequence
+# values (those are not part of a snapshot). Everything else that pg_dump is to bring back.
 SCHEMA_SQL = f"""\
 select coalesce(json_agg(json_build_array(s.object, s.line)), '[]') from (
-  select {_RELATION} as object,
+  select {RELATION} as object,
          concat_ws('|', 'relation', c.relkind, c.relpersistence, c.relrowsecurity, c.relforcerowsecurity,
                    pg_get_partkeydef(c.oid), pg_get_expr(c.relpartbound, c.oid)) as line
   from pg_class c join pg_namespace n on n.oid = c.relnamespace
-  where c.relkind in ('r', 'p', 'v', 'm', 'f', 'c') and c.relpersistence <> 't' and {_OWN_RELATION}
+  where c.relkind in ('r', 'p', 'v', 'm', 'f', 'c') and c.relpersistence <> 't' and {OWN_RELATION}
   union all
-  select {_RELATION},
+  select {RELATION},
          concat_ws('|', 'column', row_number() over (partition by a.attrelid order by a.attnum), a.attname,
                    format_type(a.atttypid, a.atttypmod), a.attnotnull, a.attidentity, a.attgenerated,
                    nullif(a.attcollation, t.typcollation)::regcollation::text, pg_get_expr(v.adbin, v.adrelid))
@@ -76,45 +72,45 @@ select coalesce(json_agg(json_build_array(s.object, s.line)), '[]') from (
   join pg_type t on t.oid = a.atttypid
   left join pg_attrdef v on v.adrelid = a.attrelid and v.adnum = a.attnum
   where c.relkind in ('r', 'p', 'v', 'm', 'f', 'c') and c.relpersistence <> 't' and a.attnum > 0 and not a.attisdropped
-    and {_OWN_RELATION}
+    and {OWN_RELATION}
   union all
-  select {_RELATION}, concat_ws('|', 'index', pg_get_indexdef(i.indexrelid))
+  select {RELATION}, concat_ws('|', 'index', pg_get_indexdef(i.indexrelid))
   from pg_index i join pg_class c on c.oid = i.indrelid join pg_namespace n on n.oid = c.relnamespace
-  where c.relkind in ('r', 'p', 'm') and c.relpersistence <> 't' and {_OWN_RELATION}
+  where c.relkind in ('r', 'p', 'm') and c.relpersistence <> 't' and {OWN_RELATION}
   union all
-  select coalesce({_RELATION}, y.typnamespace::regnamespace || '.' || quote_ident(y.typname)),
+  select coalesce({RELATION}, y.typnamespace::regnamespace || '.' || quote_ident(y.typname)),
          concat_ws('|', 'constraint', k.conname, k.contype, pg_get_constraintdef(k.oid))
   from pg_constraint k join pg_namespace n on n.oid = k.connamespace
   left join pg_class c on c.oid = k.conrelid left join pg_type y on y.oid = k.contypid
-  where k.contype <> 'n' and {_USER_SCHEMA}
-    and (c.oid is null or (c.relpersistence <> 't' and {_NOT_OF_EXTENSION.format(catalogue="pg_class", oid="c.oid")}))
-    and (y.oid is null or {_NOT_OF_EXTENSION.format(catalogue="pg_type", oid="y.oid")})
+  where k.contype <> 'n' and {USER_SCHEMA}
+    and (c.oid is null or (c.relpersistence <> 't' and {NOT_OF_EXTENSION.format(catalogue="pg_class", oid="c.oid")}))
+    and (y.oid is null or {NOT_OF_EXTENSION.format(catalogue="pg_type", oid="y.oid")})
   union all
-  select {_RELATION}, concat_ws('|', 'trigger', g.tgname, g.tgenabled, pg_get_triggerdef(g.oid))
+  select {RELATION}, concat_ws('|', 'trigger', g.tgname, g.tgenabled, pg_get_triggerdef(g.oid))
   from pg_trigger g join pg_class c on c.oid = g.tgrelid join pg_namespace n on n.oid = c.relnamespace
-  where not g.tgisinternal and {_OWN_RELATION}
+  where not g.tgisinternal and {OWN_RELATION}
   union all
-  select {_RELATION}, concat_ws('|', 'policy', p.polname, p.polcmd, p.polpermissive,
+  select {RELATION}, concat_ws('|', 'policy', p.polname, p.polcmd, p.polpermissive,
                                 pg_get_expr(p.polqual, p.polrelid), pg_get_expr(p.polwithcheck, p.polrelid))
   from pg_policy p join pg_class c on c.oid = p.polrelid join pg_namespace n on n.oid = c.relnamespace
-  where {_OWN_RELATION}
+  where {OWN_RELATION}
   union all
-  select {_RELATION}, concat_ws('|', 'sequence', q.seqtypid::regtype, q.seqstart, q.seqincrement, q.seqmin, q.seqmax,
+  select {RELATION}, concat_ws('|', 'sequence', q.seqtypid::regtype, q.seqstart, q.seqincrement, q.seqmin, q.seqmax,
                                 q.seqcache, q.seqcycle)
   from pg_sequence q join pg_class c on c.oid = q.seqrelid join pg_namespace n on n.oid = c.relnamespace
-  where c.relpersistence <> 't' and {_OWN_RELATION}
+  where c.relpersistence <> 't' and {OWN_RELATION}
   union all
   select quote_ident(n.nspname) || '.' || quote_ident(r.proname),
          concat_ws('|', 'routine', r.prokind, pg_get_function_identity_arguments(r.oid), pg_get_function_result(r.oid),
                    l.lanname, r.provolatile, r.prosecdef, r.proisstrict, md5(r.prosrc))
   from pg_proc r join pg_namespace n on n.oid = r.pronamespace join pg_language l on l.oid = r.prolang
-  where {_USER_SCHEMA} and {_NOT_OF_EXTENSION.format(catalogue="pg_proc", oid="r.oid")}
+  where {USER_SCHEMA} and {NOT_OF_EXTENSION.format(catalogue="pg_proc", oid="r.oid")}
   union all
   select quote_ident(n.nspname) || '.' || quote_ident(y.typname),
          concat_ws('|', 'type', y.typtype, format_type(y.typbasetype, y.typtypmod), y.typnotnull, y.typdefault,
                    (select json_agg(e.enumlabel order by e.enumsortorder) from pg_enum e where e.enumtypid = y.oid))
   from pg_type y join pg_namespace n on n.oid = y.typnamespace
-  where y.typtype in ('d', 'e', 'r') and {_USER_SCHEMA} and {_NOT_OF_EXTENSION.format(catalogue="pg_type", oid="y.oid")}
+  where y.typtype in ('d', 'e', 'r') and {USER_SCHEMA} and {NOT_OF_EXTENSION.format(catalogue="pg_type", oid="y.oid")}
   union all
   select 'extension ' || quote_ident(x.extname), 'extension' from pg_extension x
 ) s;"""
@@ -203,6 +199,20 @@ class PostgresqlQuestions(Questions):
     def more(self) -> dict[str, int]:
         """Large objects."""
         return {"large objects": int(self._catalogue(LARGE_OBJECTS_SQL))}
+
+    def access(self) -> list[list[str]]:
+        """See ACCESS_SQL."""
+        lines: list[list[str]] = self._catalogue(ACCESS_SQL)
+        return lines
+
+    def roles(self) -> list[list[str]]:
+        """The part of access that belongs to the cluster."""
+        lines: list[list[str]] = self._catalogue(ROLES_SQL)
+        return lines
+
+    def subscriptions(self) -> int:
+        """How many this database has."""
+        return int(self._catalogue(SUBSCRIPTIONS_SQL))
 
     def system_id(self) -> str:
         """The cluster's own number: the same for the life of a data directory and its physical copies."""

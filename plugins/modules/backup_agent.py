@@ -14,8 +14,9 @@ description:
     refused, never replaced.
   - Asks the NAS for its certificate, the account and the repository before anything is written, so that a mistake
     leaves the host as it was.
-  - Gives the agent an account of its own in MariaDB where a job needs one, with the right to read those databases and
-    without a password (unix_socket), and takes it away when none does.
+  - Gives the agent an account of its own in MariaDB and PostgreSQL where a job needs one, with the right to read and without
+    a password (unix_socket, peer), and takes it away when none does. In PostgreSQL (14 or later) it is no superuser, so
+    it reads no password of a role.
   - Refuses a host that carries another practice's stamp.
 attributes:
   check_mode:
@@ -253,14 +254,16 @@ from ansible_collections.holdfast.practice.plugins.module_utils import (
     engine_postgresql,
     engine_sqlite,
     engines,
-    mariadb_account,
     mariadb_oracle,
     nut,
+    postgresql_access,
+    postgresql_catalogue,
     postgresql_oracle,
     restic,
     sqlite_door,
     sqlite_oracle,
     stamp,
+    system_account,
 )
 from ansible_collections.holdfast.practice.plugins.module_utils.host_state import (
     Change,
@@ -299,6 +302,8 @@ PROGRAM = (
     engines,
     mariadb_oracle,
     nut,
+    postgresql_access,
+    postgresql_catalogue,
     postgresql_oracle,
     restic,
     sqlite_door,
@@ -337,6 +342,12 @@ def names_in(folder: str) -> list[str]:
         return sorted(path.name for path in Path(folder).iterdir())
     except FileNotFoundError:
         return []
+
+
+def engines_found(jobs: Sequence[str]) -> list[str]:
+    """Database engines of the jobs that the host has; what cannot be read has none."""
+    found = [agent_host.read_json(Path(f"{backup_host.ETC}/jobs/{name}.json")) or {} for name in jobs]
+    return [str((job.get("database") or {}).get("engine")) for job in found]
 
 
 def pinned_id() -> str | None:
@@ -482,9 +493,9 @@ def converge(module: AnsibleModule) -> dict[str, Any]:
     kept = [job["name"] for job in params["jobs"]] if present else []
     changes = plan(state.gather(want), want)
     changes += failed_units(module, [name for name in found_jobs if name not in kept])
-    account = mariadb_account.MariadbAccount(module.run_command)
+    account = system_account.Accounts(module.run_command)
     databases = [job["database"] for job in (params["jobs"] if present else []) if job.get("database")]
-    accounts = account.plan(each["name"] for each in databases if each["engine"] == "mariadb")
+    accounts = account.plan(databases, engines_found(found_jobs))
     diff = diff_of([*changes, *accounts])
     steps = describe([*changes, *accounts])
     if created:
@@ -496,6 +507,7 @@ def converge(module: AnsibleModule) -> dict[str, Any]:
         # the account comes before the first run and goes after the last one
         if present:
             account.apply(accounts)
+            account.check(databases)
         state.apply(changes)
         if not present:
             account.apply(accounts)
@@ -560,7 +572,6 @@ def main() -> None:
         stamp.StampError,
         HostStateError,
         backup_host.BackupHostError,
-        mariadb_account.AccountError,
         ValueError,
     ) as error:
         module.fail_json(msg=f"{who}: {error}")

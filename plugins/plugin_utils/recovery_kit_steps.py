@@ -125,7 +125,7 @@ def _database(item: Mapping[str, Any], database: Mapping[str, str], restic: str)
     version = item["engine"].partition(" ")[2]
     known = f"{version} or later" if version else "in the version that the oracle names"
     wanted = Database(engine.name, database.get("name"), database.get("path"))
-    words, commands = engine.recovery(wanted, version, f"{job}.dump")
+    words, commands = engine.recovery(wanted, version, f"{job}.dump", f"{job}.oracle.json")
     return _part(
         f"Database {wanted.label}: {engine.title} {known}; {words}.",
         f'{restic} dump --tag "$RUN,part=database" latest {shlex.quote(stored_dump(job))} > {job}.dump',

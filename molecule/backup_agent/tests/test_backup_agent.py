@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shlex
 import subprocess
 import uuid
@@ -117,7 +118,8 @@ def test_the_oracle_counts_what_the_dump_holds(host):
     code, found = run_job(host, "clinical_db")
     assert code == 0
     oracle = json.loads(host.check_output("cat /var/lib/holdfast/oracle/clinical_db.json"))["database"]
-    assert oracle["tables"] == {"public.appointment": 5000, "public.image": 41, "public.patient": 2000}
+    assert oracle["tables"] == {
+        "public.appointment": 5000, "public.image": 41, "public.note": 50, "public.patient": 2000}  # fmt: skip
     host.check_output("cd / && runuser -u postgres -- createdb back")
     try:
         dump = f"dump -q {found['snapshots']['database']} {oracle['dump_path']} > /root/back.dump"
@@ -537,6 +539,43 @@ def test_the_account_in_mariadb_can_read_its_database_and_nothing_else(host):
     assert host.run("runuser -u pms -- mariadb --no-defaults --user=holdfast -e 'select 1'").rc != 0
 
 
+def test_the_role_in_postgresql_reads_everything_and_no_password(host):
+    def as_holdfast(sql):
+        return host.run(f"cd / && runuser -u holdfast -- psql -XqAt clinic -c {shlex.quote(sql)}")
+
+    assert psql(host, "select rolsuper, rolbypassrls from pg_roles where rolname = 'holdfast'") == "f|t"
+    assert as_holdfast("select count(*) from note").stdout.strip() == "50", "policies hide rows"
+    for sql in ("delete from patient", "create table x (n int)", "select rolpassword from pg_authid"):
+        assert "denied" in as_holdfast(sql).stderr, sql
+    assert host.run("cd / && runuser -u pms -- psql -U holdfast clinic -c 'select 1'").rc != 0
+    run_job(host, "clinical_db")
+    found = host.check_output("cat /var/lib/holdfast/oracle/clinical_db.json")
+    assert "CREATE ROLE app;" in json.loads(found)["database"]["globals"]
+    assert psql(host, "select rolpassword is not null from pg_authid where rolname = 'app'") == "t"
+    assert "SCRAM-SHA-256" not in found
+    assert "never in a backup" not in found
+
+
+@pytest.mark.parametrize(
+    ("spoil", "mend"),
+    [
+        ("revoke pg_read_all_data from holdfast", "grant pg_read_all_data to holdfast"),
+        ("alter role holdfast nobypassrls", "alter role holdfast bypassrls"),
+    ],
+)
+def test_rows_that_the_role_may_not_read_are_never_silently_left_out(host, spoil, mend):
+    before = len(snapshots(host))
+    psql(host, spoil)
+    try:
+        code, found = run_job(host, "clinical_db")
+        assert code != 0
+        assert (found["state"], codes(found)) == ("FAILED", ["dump_failed"])
+        assert "note" in found["reasons"][0]["message"] or "patient" in found["reasons"][0]["message"], found
+        assert len(snapshots(host)) == before
+    finally:
+        psql(host, mend)
+
+
 # --- proofs
 
 
@@ -551,8 +590,11 @@ def prove():
     return {item["item"]: {reason["code"] for reason in item["reasons"]} for item in body["items"]}, body
 
 
-def forge(host, job, change):
-    """Store a run whose dump was changed by a shell command (F is the dump), with the oracle of the last good one."""
+def forge(host, job, change, without=""):
+    """Store a run whose dump was changed by a shell command (F is the dump), with the oracle of the last good one.
+
+    without: pattern of lines that its roles lose.
+    """
     assert run_job(host, job)[1]["state"] == "OK"
     oracle = oracle_of(host, job)
     run = f"20991231T000000Z-{uuid.uuid4().hex[:8]}"
@@ -575,6 +617,10 @@ def forge(host, job, change):
         host.check_output(RESTIC + f"backup -q --host server1 {tags} " + " ".join(oracle["files"]["roots"]))
         parts["files"] = next(s["id"] for s in snapshots(host) if {f"run={run}", "part=files"} <= set(s["tags"]))
     oracle.update(run=run, snapshots=parts)
+    if without:
+        kept, lost = re.subn(rf"(?m)^.*{without}.*\n", "", oracle["database"]["globals"])
+        assert lost, "the fault did not land"
+        oracle["database"]["globals"] = kept
     host.check_output(f"cat > /root/oracle <<'EOF'\n{json.dumps(oracle)}\nEOF")
     store("oracle", "cat /root/oracle")
     host.check_output("rm /root/forged /root/whole /root/oracle")
@@ -598,10 +644,10 @@ def test_whatever_a_dump_lost_is_seen_in_a_proof(host):
     forge(host, "billing_db", "sed -i " + " ".join(f"-e '{what}'" for what in lose) + " $F")
     # the file as it lies there, without its log: sound in itself, and old
     forge(host, "pms_db", f"cp {PMS} $F")
-    forge(host, "clinical_db", "truncate -s -50000 $F")
+    forge(host, "clinical_db", "truncate -s -50000 $F", without=r"\bapp\b")
     reasons, body = prove()
     assert reasons["billing_db"] == {"dump_truncated", "rows_differ", "schema_differs", "images_differ"}
     assert reasons["pms_db"] <= {"rows_differ", "probe_differs", "table_missing", "schema_differs"}
     assert reasons["pms_db"]
-    assert "dump_truncated" in reasons["clinical_db"]
+    assert {"dump_truncated", "roles_missing"} <= reasons["clinical_db"]
     assert "book" in json.dumps(body), "the routine that is missing is not named"

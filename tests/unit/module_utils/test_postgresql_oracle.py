@@ -33,6 +33,7 @@ class Database:
             "'server_version'": '"17.4 (Debian 17.4-1)"',
             "json_object_agg": json.dumps({"public.a": 3}),
             "pg_largeobject_metadata": "0",
+            "pg_auth_members": json.dumps([["role app", "role|t"]]),
             "json_build_array": json.dumps([["public.a", "column|1|x"]]),
             "order by t.name": '["public.a"]',
             "select max(x)": "null",
