@@ -7,6 +7,7 @@ import json
 import pytest
 from ansible_collections.holdfast.practice.plugins.module_utils import database_oracle
 from ansible_collections.holdfast.practice.plugins.module_utils import postgresql_oracle as oracle
+from ansible_collections.holdfast.practice.plugins.module_utils.engine_postgresql import Postgresql
 
 
 def test_names_with_quotes_and_backslashes_stay_names():
@@ -80,3 +81,25 @@ def test_a_failing_probe_is_reported_and_left_out_or_raised():
 def test_an_answer_that_is_no_json_is_an_error():
     with pytest.raises(database_oracle.OracleError, match="one JSON value"):
         oracle.PostgresqlQuestions(lambda _sql: "psql: odd\n", "public").system_id()
+
+
+def test_a_role_that_is_lost_and_rights_that_differ_are_named_and_the_machines_own_are_not():
+    def with_access(**more):
+        access = {"role app": "1", "role readers": "2", "public.a": "3", **more}
+        return {**found, "access_objects": {name: value for name, value in access.items() if value}}
+
+    found = database_oracle.read_database(oracle.PostgresqlQuestions(Database()), "clinic")
+    assert set(found["access_objects"]) == {"role app"}
+    codes = {}
+    for name, changes in {
+        "lost": {"role app": ""}, "other rights": {"role app": "9"}, "other owner": {"public.a": "9"},
+        "no object": {"public.a": ""}, "the machine's own": {"role postgres": "7"},
+    }.items():  # fmt: skip
+        differences = database_oracle.compare(with_access(), with_access(**changes), Postgresql().release)
+        codes[name] = [difference.code for difference in differences]
+    assert codes == {
+        "lost": ["roles_missing"], "other rights": ["access_differs"], "other owner": ["access_differs"],
+        "no object": ["access_differs"], "the machine's own": [],
+    }  # fmt: skip
+    before = {key: value for key, value in found.items() if key != "access_objects"}
+    assert database_oracle.compare(before, found, Postgresql().release) == []
