@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """PostgreSQL: psql and pg_dump over the local socket, as a role that may read everything (see postgresql_account.py).
 
-Roles belong to the cluster and not to a database: they are asked for beside each dump, without their passwords, which only a
-superuser could read, and lie in the oracle. A proof makes them before it loads the dump with its owners and grants.
+Roles belong to the cluster and not to a database: they are asked for beside each dump, without their passwords, and lie in
+the oracle. A proof makes them before it loads the dump with its owners and grants.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def dump_command(database: str, snapshot: str) -> list[str]:
 
 
 def globals_command(database: str) -> list[str]:
-    """pg_dumpall of what belongs to the cluster. Without passwords it needs nothing that only a superuser may read."""
+    """pg_dumpall of what belongs to the cluster. Hashed passwords stay where they are: the oracle is kept on the host as well."""
     dump = ["pg_dumpall", "-w", "--globals-only", "--no-role-passwords", "-l", database]
     return [*AS_USER, *dump]
 

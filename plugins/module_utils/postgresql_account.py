@@ -4,7 +4,8 @@
 
 pg_read_all_data lets it read every table, view and sequence. BYPASSRLS lets it read every row: pg_dump and the oracle set
 row_security off, so without it a table with policies is an error, never a smaller table. lo_compat_privileges lets it
-read large objects, which pg_read_all_data leaves out. It is no superuser, so it never sees a password.
+read large objects, which pg_read_all_data leaves out. It is no superuser and can change nothing. (pg_read_all_data reaches
+hashed passwords too, in pg_authid; the agent does not ask for them.)
 """
 
 from __future__ import annotations

@@ -15,8 +15,8 @@ description:
   - Asks the NAS for its certificate, the account and the repository before anything is written, so that a mistake
     leaves the host as it was.
   - Gives the agent an account of its own in MariaDB and PostgreSQL where a job needs one, with the right to read and without
-    a password (unix_socket, peer), and takes it away when none does. In PostgreSQL (14 or later) it is no superuser, so
-    it reads no password of a role.
+    a password (unix_socket, peer), and takes it away when none does. In PostgreSQL (14 or later) it is no superuser
+    and can change nothing.
   - Refuses a host that carries another practice's stamp.
 attributes:
   check_mode:
