@@ -14,10 +14,12 @@ from .database_engine import Database
 from .engines import ENGINES
 
 SCHEMA = 1
-NAME = re.compile(r"[a-z0-9](?:[a-z0-9_-]{0,62})")
+ITEM = re.compile(r"[a-z0-9](?:[a-z0-9_-]{0,62})")
+# a copy's job is called by the job that it copies and the store that it copies to, such as documents.offsite
+NAME = re.compile(rf"{ITEM.pattern}(?:\.{ITEM.pattern})?")
 _KEYS = {
     "schema", "practice", "host", "repository", "name", "item", "class", "calendar", "spread_s", "time_limit_s",
-    "database", "paths", "exclude", "must_have", "min_files",
+    "database", "paths", "exclude", "must_have", "min_files", "copy",
     "min_size", "mounts",
     "power",
 }  # fmt: skip
@@ -45,6 +47,15 @@ class Job:
     mounts: Sequence[str] | None = None
     time_limit_s: int = 0
     power: Power | None = None
+    # of a copy: the job whose runs are copied, where they are, and the name of the store that they go to
+    copy_of: str | None = None
+    source_url: str | None = None
+    store: str = ""
+
+    @property
+    def stored_as(self) -> str:
+        """The job under whose name runs are stored: of a copy, the one that it copies."""
+        return self.copy_of or self.name
 
 
 # One flat name each: restic 0.18.0, which Debian 13 has, fails on a folder in --stdin-filename (its issue 5324).
@@ -67,7 +78,7 @@ def parse(text: str) -> Job:
     faults = faults_of(found)
     if faults:
         raise JobError("; ".join(faults))
-    database = found.get("database")
+    database, copy = found.get("database"), found.get("copy") or {}
     return Job(
         name=found["name"],
         item=found["item"],
@@ -93,6 +104,9 @@ def parse(text: str) -> Job:
         power=Power(tuple(found["power"]["monitors"]), found["power"].get("min_supplies", 1))
         if found.get("power")
         else None,
+        copy_of=copy.get("of"),
+        source_url=copy.get("from"),
+        store=copy.get("to") or "",
     )
 
 
@@ -103,8 +117,8 @@ def faults_of(found: Any) -> list[str]:
     faults = [f"unknown key {key!r}" for key in sorted(set(found) - _KEYS)]
     if found.get("schema") != SCHEMA:
         faults.append(f"schema {found.get('schema')!r}: this agent reads {SCHEMA}; run site.yml for this host")
-    for key in ("name", "item"):
-        if not NAME.fullmatch(str(found.get(key) or "")):
+    for key, shape in (("name", NAME), ("item", ITEM)):
+        if not shape.fullmatch(str(found.get(key) or "")):
             faults.append(f"{key} {found.get(key)!r}: expected lower-case letters, digits, - and _")
     for key in ("practice", "host"):
         if not isinstance(found.get(key), str) or not found[key]:
@@ -122,9 +136,35 @@ def faults_of(found: Any) -> list[str]:
             faults.append(f"{key} {value!r}: expected a number, 0 or more")
     faults += _database_faults(found.get("database"))
     faults += power_faults(found.get("power"))
-    if not found.get("paths") and not found.get("database"):
-        faults.append("neither database nor paths: there is nothing to back up")
+    faults += _what_faults(found)
     return faults
+
+
+def _what_faults(found: dict[str, Any]) -> list[str]:
+    copy = found.get("copy")
+    if copy is not None:
+        return _copy_faults(found, copy)
+    if "." in str(found.get("name")):
+        return [f"name {found['name']!r}: only the name of a copy has a dot"]
+    if not found.get("paths") and not found.get("database"):
+        return ["neither database nor paths: there is nothing to back up"]
+    return []
+
+
+def _copy_faults(found: dict[str, Any], copy: Any) -> list[str]:
+    if (
+        not isinstance(copy, dict)
+        or set(copy) != {"of", "from", "to"}
+        or not all(_texts([each], "") for each in copy.values())
+    ):
+        return ["copy: expected of, from and to"]
+    faults = []
+    if found.get("name") != f"{copy['of']}.{copy['to']}":
+        faults.append(
+            f"name {found.get('name')!r}: expected {copy['of']}.{copy['to']}, as it copies {copy['of']} to {copy['to']}"
+        )
+    own = [key for key in ("database", "paths", "exclude", "must_have") if found.get(key)]
+    return faults + [f"{key}: a copy has none, it takes what {copy['of']} stored" for key in own]
 
 
 def _texts(value: Any, start: str) -> list[str]:

@@ -21,6 +21,7 @@ PHASES = {
     "files": "storing files",
     "settle": "comparing with the disk",
     "oracle": "storing the oracle",
+    "copy": "copying runs",
     "restore": "restoring",
     "verify": "comparing with the oracle",
 }

@@ -20,11 +20,12 @@ from typing import Any
 from . import agent_files, restic
 from .agent_advice import advice
 from .agent_browse import Browser, Tree, browse, shown
-from .agent_host import EXIT, EXIT_LOCKED, Children, Places, human
+from .agent_host import EXIT, EXIT_LOCKED, Children, Places, human, write_json
 from .agent_job import Job, JobError, parse, stored_dump, stored_oracle
 from .agent_progress import RESTIC_PROGRESS, Progress
 from .agent_run import locked
-from .agent_snapshots import FAULTS, AskedError, Repository, Run, complaint, job_of
+from .agent_runs import Run
+from .agent_snapshots import FAULTS, AskedError, Repository, complaint, job_of
 from .agent_start import Screen
 from .agent_status import local
 from .engines import ENGINES
@@ -187,16 +188,14 @@ class Restore:
     def _oracle(self) -> dict[str, Any] | None:
         if not self.run.complete:
             return None
-        text = self.repository.read("dump", "--no-lock", self.run.parts["oracle"], stored_oracle(self.job.name))
+        text = self.repository.read("dump", "--no-lock", self.run.parts["oracle"], stored_oracle(self.job.stored_as))
         found: dict[str, Any] = json.loads(text)
         for part, snapshot in found["snapshots"].items():
-            if snapshot and snapshot not in self.run.parts.values():
+            if snapshot and snapshot != self.run.originals.get(part):
                 raise AskedError(
                     f"{self.job.name}: the oracle of run {self.run.run} names snapshot {snapshot[:8]} ({part}), which is not "
                     "in the repository: somebody removed it. Take another run with --run"
                 )
-            if snapshot:
-                self.run.parts[part] = snapshot
         return found
 
     def _tree(self) -> Tree:
@@ -239,7 +238,7 @@ class Restore:
         result = Result(self.job.name, self.run.run, folder or "/")
         progress = Progress(lambda now: self.screen.show(self.job.name, now), self.job.name, self.run.run)
         chosen = sorted({path for each in paths for path in self.tree.below(each)})
-        dump = stored_dump(self.job.name)
+        dump = stored_dump(self.job.stored_as)
         files = [path for path in chosen if path != dump]
         if files or ("files" in self.run.parts and "/" in paths):
             progress.begin("restore", len(files), sum(self.tree.files[path] for path in files))
@@ -302,7 +301,10 @@ class Restore:
         for finding in engine.inspect(path):
             result.add(finding.code, finding.message)
         version = str(((self.oracle or {}).get("database") or {}).get("version") or "")
-        words, commands = engine.recovery(database, version, Path(path).name)
+        # what is needed beside the dump, such as the roles of a PostgreSQL server
+        oracle = Path(path).with_name(Path(stored_oracle(self.job.stored_as)).name)
+        write_json(oracle, self.oracle)
+        words, commands = engine.recovery(database, version, Path(path).name, oracle.name)
         result.recovery = {"words": words, "commands": [f"cd {shlex.quote(str(Path(path).parent))}", *commands]}
 
 
@@ -388,7 +390,7 @@ def _into(restore: Restore, said: Sequence[str], folder: str) -> int:
 
 def _in_place(restore: Restore, said: Sequence[str]) -> int:
     paths = restore.paths(said)
-    if stored_dump(restore.job.name) in paths or ("/" in paths and "database" in restore.run.parts):
+    if stored_dump(restore.job.stored_as) in paths or ("/" in paths and "database" in restore.run.parts):
         raise AskedError(
             "a dump is a file to load: restore it with --database, into a new folder; in place, name --path"
         )

@@ -19,9 +19,10 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any
 
 from . import agent_files, agent_gate, agent_mounts, agent_watch, backup_nas, restic
+from .agent_copy import Copying
 from .agent_host import (
     EXIT,
     EXIT_DEFERRED,
@@ -39,24 +40,14 @@ from .agent_host import (
 )
 from .agent_job import Job, JobError, parse, stored_dump, stored_oracle
 from .agent_progress import RESTIC_PROGRESS, Progress, to_file
+from .agent_repository import RunError, check_stamp, identify, knock, open_restic
 from .database_engine import Database, DatabaseError, Tools, View
 from .database_oracle import OracleError
 from .engines import ENGINES
 
 # the kernel stamps files with the clock of its last tick
 CLOCK_STEP_NS = 1_000_000_000
-KNOCK_S = 15.0
 LAST_KNOCK_S = 5.0  # systemd waits no longer than a minute for the record of a run that it ended
-CREDENTIALS = ("repository-password", "rest-username", "rest-password")
-
-
-class RunError(Exception):
-    """The run cannot be OK any more: it ends here with this reason."""
-
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(message)
-        self.code = code
-        self.message = message
 
 
 class Stopped(BaseException):
@@ -77,6 +68,8 @@ class Outcome:
     files: int = 0
     bytes: int = 0
     dump_bytes: int | None = None
+    # of a copy: the newest run that is in it
+    copied: str | None = None
     repository_id: str | None = None
     mounts: list[str] = field(default_factory=list)
     tools: dict[str, str | None] = field(default_factory=lambda: {"agent": VERSION, "restic": None, "engine": None})
@@ -92,50 +85,6 @@ class Outcome:
         if self.failed or (not self.reasons and not self.snapshots["oracle"]):
             return "FAILED"
         return "INCOMPLETE" if self.reasons else "OK"
-
-
-def open_restic(url: str, places: Places, run: Callable[..., tuple[int, str, str]]) -> restic.Restic:
-    """restic with this host's repository and credentials. Raises RunError."""
-    folder = Path(os.environ.get("CREDENTIALS_DIRECTORY") or places.etc / "credentials")
-    try:
-        found = {name: (folder / name).read_text(encoding="utf-8").rstrip("\n") for name in CREDENTIALS}
-    except OSError as error:
-        message = f"credential {error.filename} cannot be read ({error.strerror}); run site.yml for this host"
-        raise RunError("credentials_missing", message) from error
-    repository = restic.Repository(
-        url=url,
-        password_file=str(folder / "repository-password"),
-        cacert=str(places.etc / "nas.pem"),
-        cache_dir=str(places.cache),
-    )
-    return restic.Restic(run, repository, found["rest-username"], found["rest-password"])
-
-
-def knock(opened: restic.Restic, timeout_s: float) -> bool:
-    """Say whether the NAS has a repository for this host. Raises NasError."""
-    env, repository = opened.env, opened.repository
-    user, password = env["RESTIC_REST_USERNAME"], env["RESTIC_REST_PASSWORD"]
-    return backup_nas.knock(repository.url, str(repository.cacert), user, password, timeout_s)
-
-
-def identify(opened: restic.Restic, places: Places) -> str:
-    """Id of the repository, which has to be the pinned one. Raises RunError, ResticError, NasError."""
-    exists = knock(opened, KNOCK_S)
-    if not exists:
-        raise RunError(
-            "repository_missing",
-            "the NAS has no repository for this host. If one was there before, find out who removed it; "
-            "nothing is created here. site.yml creates the first one",
-        )
-    found = opened.id()
-    pinned = (read_json(places.etc / "repository.json") or {}).get("id")
-    if found != pinned:
-        raise RunError(
-            "identity_mismatch",
-            f"the repository is {found[:8]}, the one pinned on this host is {str(pinned)[:8]}; "
-            "find out who replaced it before anything is stored",
-        )
-    return found
 
 
 class Backup:
@@ -190,22 +139,9 @@ class Backup:
 
     def _identify(self) -> None:
         """Is this host the practice's, and is the repository the one that was pinned?"""
-        stamp = read_json(self.places.etc / "practice.json") or {}
-        if (stamp.get("practice"), stamp.get("host")) != (self.job.practice, self.job.host):
-            raise RunError(
-                "identity_mismatch",
-                f"this machine is stamped {stamp.get('host')} of practice {stamp.get('practice')}, "
-                f"the job is for {self.job.host} of {self.job.practice}; run site.yml of the right practice",
-            )
+        check_stamp(self.job, self.places)
         self.outcome.tools["restic"] = self.restic.version()
         self.outcome.repository_id = identify(self.restic, self.places)
-
-    def out_of_time(self) -> None:
-        """Note whether it is the NAS for which this run waited until its time was over."""
-        try:
-            knock(self.restic, LAST_KNOCK_S)
-        except backup_nas.NasError as error:
-            self.outcome.add(error.code, error.message, True)
 
     def _tags(self, part: str) -> list[str]:
         return [f"practice={self.job.practice}", f"job={self.job.name}", f"run={self.run_id}", f"part={part}"]
@@ -467,6 +403,7 @@ def record_of(facts: Mapping[str, Any], outcome: Outcome, started: float, finish
         "files": outcome.files,
         "bytes": outcome.bytes,
         **({} if outcome.dump_bytes is None else {"dump_bytes": outcome.dump_bytes}),
+        **({} if outcome.copied is None else {"copied": outcome.copied}),
         "repository_id": outcome.repository_id,
         "tools": outcome.tools,
         **({"mounts": outcome.mounts} if outcome.mounts else {}),
@@ -493,6 +430,14 @@ def gates_of(job: Job, places: Places) -> list[agent_watch.Gate]:
     return agent_gate.power_gate(job.name, job.power, places)
 
 
+def out_of_time(opened: restic.Restic, outcome: Outcome) -> None:
+    """Note whether it is the NAS for which this run waited until its time was over."""
+    try:
+        knock(opened, LAST_KNOCK_S)
+    except backup_nas.NasError as error:
+        outcome.add(error.code, error.message, True)
+
+
 def attempt(
     job: Job, places: Places, run_id: str, outcome: Outcome, started: float, checks: Sequence[agent_watch.Check] = ()
 ) -> None:
@@ -507,19 +452,19 @@ def attempt(
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
     watch = agent_watch.Watch(checks)
-    backup: Backup | None = None
+    work: Backup | Copying | None = None
     try:
         with watch.running():
-            backup = Backup(job, places, run_id, children, outcome)
-            backup.run()
+            work = (Copying if job.copy_of else Backup)(job, places, run_id, children, outcome)
+            work.run()
     except Stopped:
         if watch.answer:
             outcome.add(watch.answer.code, watch.answer.message, True)
             outcome.deferred = watch.answer if watch.answer.retry else None
         elif job.time_limit_s and time.time() - started >= job.time_limit_s - 1:
             outcome.add("time_limit", f"the job was stopped at its time limit of {job.time_limit_s} s", True)
-            if backup:
-                backup.out_of_time()
+            if work:
+                out_of_time(work.restic, outcome)
         else:
             outcome.add("stopped", "the run was stopped from outside (shutdown, or systemctl stop)", True)
     except (RunError, restic.ResticError, backup_nas.NasError, DatabaseError) as error:

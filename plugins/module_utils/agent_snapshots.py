@@ -3,90 +3,23 @@
 
 from __future__ import annotations
 
-import datetime
 import json
-import re
 import sys
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from . import backup_nas, restic
 from .agent_advice import advice
 from .agent_host import EXIT_INVALID, Children, Places, human, read_json
 from .agent_job import Job, JobError, parse
-from .agent_run import RunError, identify, open_restic
+from .agent_repository import RunError, identify, open_restic
+from .agent_runs import PARTS, Run, runs_of
 from .agent_status import local
 
-PARTS = ("database", "files", "oracle")
 EXIT_UNKNOWN = 2
 # nothing is known about the repository, so nothing is said about it
 _OUT_OF_REACH = ("nas_unreachable", "repository_locked")
-_TIME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.\d+)?(Z|[+-]\d\d:\d\d)")
-
-
-@dataclass
-class Run:
-    """A run as the repository has it: {part: full id of its snapshot}, UTC time of its newest part."""
-
-    job: str
-    run: str
-    taken: str = ""
-    parts: dict[str, str] = field(default_factory=dict)
-    files: int = 0
-    bytes: int = 0
-    holds: list[str] = field(default_factory=list)
-
-    @property
-    def complete(self) -> bool:
-        """The oracle is stored last, so a run that has one came to its end."""
-        return "oracle" in self.parts
-
-    def data(self) -> dict[str, Any]:
-        """As JSON."""
-        return {**vars(self), "complete": self.complete}
-
-
-def utc_of(text: str) -> str:
-    """restic's time in UTC, whole seconds; empty for what is no time."""
-    match = _TIME.match(text)
-    if not match:
-        return ""
-    moment = datetime.datetime.fromisoformat(match.group(1) + match.group(2).replace("Z", "+00:00"))
-    return moment.astimezone(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def tags_of(snapshot: Mapping[str, Any]) -> dict[str, list[str]]:
-    """``key=value`` tags of a snapshot."""
-    found: dict[str, list[str]] = {}
-    for tag in snapshot.get("tags") or ():
-        key, _, value = str(tag).partition("=")
-        found.setdefault(key, []).append(value)
-    return found
-
-
-def runs_of(snapshots: Iterable[Mapping[str, Any]]) -> tuple[list[Run], int]:
-    """The runs, newest first, and how many snapshots are of none. Of two snapshots of one part the earlier one counts."""
-    runs: dict[tuple[str, str], Run] = {}
-    strangers = 0
-    for snapshot in sorted(snapshots, key=lambda each: utc_of(str(each.get("time")))):
-        tags = tags_of(snapshot)
-        job, run, part = (tags.get(key, [""])[0] for key in ("job", "run", "part"))
-        if not job or not run or part not in PARTS:
-            strangers += 1
-            continue
-        found = runs.setdefault((job, run), Run(job, run))
-        if part in found.parts:
-            strangers += 1
-            continue
-        found.parts[part] = str(snapshot["id"])
-        found.taken = utc_of(str(snapshot.get("time")))
-        found.holds += tags.get("hold", [])
-        summary = snapshot.get("summary") or {}
-        if part != "oracle":
-            found.files += int(summary.get("total_files_processed") or 0)
-            found.bytes += int(summary.get("total_bytes_processed") or 0)
-    return sorted(runs.values(), key=lambda each: (each.taken, each.run), reverse=True), strangers
 
 
 def table(runs: Sequence[Run]) -> str:
@@ -106,9 +39,10 @@ class Repository:
 
     def __init__(self, job: Job, places: Places, children: Children) -> None:
         self.children = children
-        self.restic = open_restic(job.url, places, children.run)
+        self.store = job.store
+        self.restic = open_restic(job.url, places, children.run, job.store)
         self.restic.version()
-        identify(self.restic, places)
+        identify(self.restic, places, job.store)
 
     def call(self, *arguments: str, **more: Any) -> tuple[int, str, str]:
         """Call restic."""
@@ -121,9 +55,9 @@ class Repository:
         return out
 
     def runs(self) -> tuple[list[Run], int]:
-        """As ``runs_of``."""
-        found = json.loads(self.read("snapshots", "--json", "--no-lock"))
-        return runs_of(found or [])
+        """As ``runs_of``; those of a copy under the name of its job."""
+        runs, strangers = runs_of(self.restic.snapshots())
+        return [replace(run, job=f"{run.job}.{self.store}") if self.store else run for run in runs], strangers
 
 
 class AskedError(Exception):

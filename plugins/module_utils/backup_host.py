@@ -10,7 +10,8 @@ from typing import Any
 
 from ansible_collections.holdfast.practice.plugins.module_utils import stamp
 from ansible_collections.holdfast.practice.plugins.module_utils.agent_host import EXIT_DEFERRED
-from ansible_collections.holdfast.practice.plugins.module_utils.agent_job import SCHEMA, faults_of
+from ansible_collections.holdfast.practice.plugins.module_utils.agent_job import ITEM, NAME, SCHEMA, faults_of
+from ansible_collections.holdfast.practice.plugins.module_utils.agent_repository import CREDENTIALS, pin_name
 from ansible_collections.holdfast.practice.plugins.module_utils.database_engine import Database
 from ansible_collections.holdfast.practice.plugins.module_utils.engines import ENGINES
 from ansible_collections.holdfast.practice.plugins.module_utils.host_state import Dir, File, Unit, Wanted
@@ -18,15 +19,15 @@ from ansible_collections.holdfast.practice.plugins.module_utils.host_state impor
 ETC, LIB, STATE, CACHE = "/etc/holdfast", "/usr/lib/holdfast", "/var/lib/holdfast", "/var/cache/holdfast"
 UNITS = "/etc/systemd/system"
 PACKAGE = "holdfast_agent"
-PIN = f"{ETC}/repository.json"
 # folders of the agent's state that hold JOB.json
 KEPT = ("status", "oracle", "cache", "running", "deferred")
 SERVICE = f"{UNITS}/holdfast-backup@.service"
 SETTLE = f"{UNITS}/holdfast-settle@.service"
 RESUME = "holdfast-resume.service"
-_TIMER = re.compile(r"holdfast-backup@([a-z0-9_-]+)\.timer")
-_DROP_IN = re.compile(r"holdfast-backup@([a-z0-9_-]+)\.service\.d")
-_JOB = re.compile(r"([a-z0-9_-]+)\.json")
+_TIMER = re.compile(rf"holdfast-backup@({NAME.pattern})\.timer")
+_DROP_IN = re.compile(rf"holdfast-backup@({NAME.pattern})\.service\.d")
+_JOB = re.compile(rf"({NAME.pattern})\.json")
+_PIN = re.compile(rf"repository\.({ITEM.pattern})\.json")
 
 LAUNCHER = f"""\
 #!/usr/bin/python3 -IB
@@ -165,8 +166,34 @@ def calendars(job: Mapping[str, Any], timezone: str) -> list[str]:
     return [text if zone.fullmatch(text) else f"{text} {timezone}" for text in job["calendar"]]
 
 
-def job_content(job: Mapping[str, Any], practice: str, host: str, repository: Mapping[str, str]) -> dict[str, Any]:
+def pin_file(store: str = "") -> str:
+    """Where the repository of a store is pinned; of the one in the house without a name."""
+    return f"{ETC}/{pin_name(store)}"
+
+
+def stores_found(names: Iterable[str]) -> list[str]:
+    """Stores of copies that a host has something of, from the names of files in /etc/holdfast."""
+    return sorted(m.group(1) for name in names for m in [_PIN.fullmatch(name)] if m)
+
+
+def job_content(
+    job: Mapping[str, Any],
+    practice: str,
+    host: str,
+    repository: Mapping[str, str],
+    stores: Mapping[str, Mapping[str, Any]],
+) -> dict[str, Any]:
     """A job as the agent reads it: the entry without what was not given, and who it belongs to."""
+    if job.get("copy"):
+        to = str(job["copy"]["to"])
+        if to not in stores:
+            raise BackupHostError(
+                f"job {job.get('name')}: copy.to {to!r}: expected one of the copies: {', '.join(stores) or 'there are none'}"
+            )
+        job = {**job, "copy": {**job["copy"], "from": repository["url"]}}
+        for key in ("paths", "exclude", "must_have", "min_files"):
+            job.pop(key, None)
+        repository = stores[to]
     return {
         **_given(job),
         "schema": SCHEMA,
@@ -222,11 +249,17 @@ def limit_text(job: Mapping[str, Any]) -> str:
         "[Service]",
         f"TimeoutStartSec={limit or 'infinity'}",
     ]
+    if job.get("copy"):
+        lines += [_load(f"{job['copy']['to']}.{name}") for name in CREDENTIALS]
     database = job.get("database")
     if database:
         found = Database(database["engine"], database.get("name"), database.get("path"))
         lines += [f"ReadWritePaths={unit_quoted('-' + path)}" for path in ENGINES[found.engine].writable(found)]
     return "\n".join(lines) + "\n"
+
+
+def _load(name: str) -> str:
+    return f"LoadCredential={name}:{ETC}/credentials/{name}"
 
 
 def unit_quoted(text: str) -> str:
@@ -269,12 +302,15 @@ def wanted(
     program: Mapping[str, str],
     repository_id: str,
     found_jobs: Sequence[str],
+    stores: Mapping[str, Mapping[str, Any]],
+    found_stores: Sequence[str],
 ) -> Wanted:
     """The whole domain.
 
     repository: url, username, certificate (PEM). secrets: repository-password, rest-password. program: {file name:
     text}.
-    found_jobs: names that the host has something of; those that are not wanted are removed.
+    found_jobs: names that the host has something of; those that are not wanted are removed. stores: of copies, {name: {url,
+    username, certificate, secrets, id (None while it is not known)}}. found_stores: as found_jobs.
     """
     names = [str(job["name"]) for job in jobs]
     dirs: list[Dir] = [
@@ -294,7 +330,9 @@ def wanted(
             File(f"{ETC}/credentials/{name}", value.encode() + b"\n", 0o600, secret=True)
             for name, value in sorted(credentials.items())
         ),
-        File(PIN, pin_text(repository_id).encode(), 0o600),
+        File(pin_file(), pin_text(repository_id).encode(), 0o600),
+        *(file for name, store in stores.items() for file in _store_files(name, store)),
+        *(file for name in found_stores if name not in stores for file in _store_gone(name)),
         File(f"{LIB}/agent", LAUNCHER.encode(), 0o755),
         File(COMMAND, COMMAND_TEXT.encode(), 0o755),
         *(File(f"{LIB}/{PACKAGE}/{name}", text.encode(), 0o644) for name, text in sorted(program.items())),
@@ -305,7 +343,7 @@ def wanted(
     # it runs at boot, and only then
     units = [Unit(RESUME, True, None)]
     for job in jobs:
-        content = job_content(job, practice, host, repository)
+        content = job_content(job, practice, host, repository, stores)
         timer = f"{UNITS}/holdfast-backup@{job['name']}.timer"
         files += [
             File(f"{ETC}/jobs/{job['name']}.json", _pretty(content), 0o600),
@@ -317,15 +355,36 @@ def wanted(
     return Wanted([*dirs, *gone.dirs], [*files, *gone.files], [*units, *gone.units])
 
 
-def unwanted(found_jobs: Sequence[str], program: Iterable[str]) -> Wanted:
+def _store_files(name: str, store: Mapping[str, Any]) -> list[File]:
+    secrets = {**store["secrets"], "rest-username": store["username"]}
+    pin = [File(pin_file(name), pin_text(store["id"]).encode(), 0o600)] if store["id"] else []
+    return [
+        File(f"{ETC}/{name}.pem", store["certificate"].strip().encode() + b"\n", 0o644),
+        *(
+            File(f"{ETC}/credentials/{name}.{key}", value.encode() + b"\n", 0o600, secret=True)
+            for key, value in sorted(secrets.items())
+        ),
+        *pin,
+    ]
+
+
+def _store_gone(name: str) -> list[File]:
+    return [
+        File(f"{ETC}/{name}.pem", None),
+        *(File(f"{ETC}/credentials/{name}.{key}", None, secret=True) for key in CREDENTIALS),
+        File(pin_file(name), None),
+    ]
+
+
+def unwanted(found_jobs: Sequence[str], program: Iterable[str], found_stores: Sequence[str]) -> Wanted:
     """The domain when the agent is to go. The stamp stays (others may live here), and so does the repository."""
     gone = _without(found_jobs)
-    credentials = ("repository-password", "rest-username", "rest-password")
     files: list[File] = [
         *gone.files,
-        *(File(f"{ETC}/credentials/{name}", None, secret=True) for name in credentials),
+        *(File(f"{ETC}/credentials/{name}", None, secret=True) for name in CREDENTIALS),
+        *(file for name in found_stores for file in _store_gone(name)),
         File(f"{ETC}/nas.pem", None),
-        File(PIN, None),
+        File(pin_file(), None),
         File(SERVICE, None),
         File(SETTLE, None),
         File(f"{UNITS}/{RESUME}", None),

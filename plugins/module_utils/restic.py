@@ -12,6 +12,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Callable
+from urllib.parse import quote
 
 MINIMUM_VERSION = (0, 17)
 OK, FATAL, INCOMPLETE, NO_REPOSITORY, LOCKED, WRONG_PASSWORD, INTERRUPTED = 0, 1, 3, 10, 11, 12, 130
@@ -228,10 +229,32 @@ class Restic:
         check(code, "", err if code == OK else out + "\n" + err)
         return repository_id(out)
 
-    def init(self) -> None:
-        """Create the repository."""
-        code, out, err = self._run(command(self.repository, "init", "--json"), self.env)
+    def init(self, source: Restic | None = None) -> None:
+        """Create the repository; source: the one that is to be copied into it."""
+        arguments, env = ["init", "--json"], self.env
+        if source:
+            arguments += ["--copy-chunker-params", "--cacert", str(source.repository.cacert)]
+            env = {**env, **source.as_source()}
+        code, out, err = self._run(command(self.repository, *arguments), env)
         check(code, out, err)
+
+    def as_source(self) -> dict[str, str]:
+        """Environment that makes this repository the one that another reads from, beside that one's own.
+
+        restic has one login for all REST servers, so this one's goes with its address. An environment is root's alone to read.
+        """
+        login = f"{quote(self.env['RESTIC_REST_USERNAME'], safe='')}:{quote(self.env['RESTIC_REST_PASSWORD'], safe='')}"
+        return {
+            "RESTIC_FROM_REPOSITORY": self.repository.url.replace("https://", f"https://{login}@", 1),
+            "RESTIC_FROM_PASSWORD_FILE": self.repository.password_file,
+        }
+
+    def snapshots(self) -> list[dict[str, Any]]:
+        """Every snapshot, as ``restic snapshots --json`` tells of it."""
+        code, out, err = self._run(command(self.repository, "snapshots", "--json", "--no-lock"), self.env)
+        check(code, "", err)
+        found = json.loads(out or "null") or []
+        return [each for each in found if isinstance(each, dict)]
 
 
 def _json_object(line: str) -> dict[str, Any] | None:

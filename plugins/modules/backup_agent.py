@@ -163,6 +163,52 @@ options:
           - Left out, those that the job's data lay on at its last good run must be there again.
         type: list
         elements: str
+      copy:
+        description:
+          - Copy the runs of another job into one of O(copies) instead of backing up anything.
+          - The job's name is that of the other job, a dot and that of the copy, as in C(documents.offsite).
+        type: dict
+        suboptions:
+          of:
+            description: The job whose runs are copied.
+            type: str
+            required: true
+          to:
+            description: The name of one of O(copies).
+            type: str
+            required: true
+  copies:
+    description:
+      - Further repositories of this host, such as one in another place. Each gets its own credentials, certificate and pin.
+      - Where the server of one does not answer, a warning says so and everything else is done.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      name:
+        description: What the copy is called.
+        type: str
+        required: true
+      url:
+        description: Address as restic writes it, C(rest:https://ADDRESS:PORT/ACCOUNT/).
+        type: str
+        required: true
+      username:
+        description: Account on that server.
+        type: str
+        required: true
+      certificate:
+        description: The server's certificate (PEM); no other is accepted.
+        type: str
+        required: true
+      repository_password:
+        description: Password that encrypts this repository.
+        type: str
+        required: true
+      rest_password:
+        description: Password of the account.
+        type: str
+        required: true
   state:
     description:
       - With V(absent) units, jobs, credentials, status records, caches and the agent are removed.
@@ -206,6 +252,11 @@ repository:
   returned: when state is present
   type: dict
   sample: {id: 1f0c..., created: false}
+copies:
+  description: Id of each copy's repository; none while its server has not answered yet.
+  returned: when state is present
+  type: dict
+  sample: {offsite: 2ab4...}
 jobs:
   description: Names of the jobs that the host has now.
   returned: always
@@ -232,15 +283,18 @@ from ansible_collections.holdfast.practice.plugins.module_utils import (
     agent,
     agent_advice,
     agent_browse,
+    agent_copy,
     agent_files,
     agent_gate,
     agent_host,
     agent_job,
     agent_mounts,
     agent_progress,
+    agent_repository,
     agent_restore,
     agent_resume,
     agent_run,
+    agent_runs,
     agent_snapshots,
     agent_start,
     agent_status,
@@ -279,6 +333,7 @@ PROGRAM = (
     agent,
     agent_advice,
     agent_browse,
+    agent_copy,
     agent_files,
     agent_gate,
     agent_host,
@@ -287,7 +342,9 @@ PROGRAM = (
     agent_progress,
     agent_restore,
     agent_resume,
+    agent_repository,
     agent_run,
+    agent_runs,
     agent_snapshots,
     agent_start,
     agent_status,
@@ -350,35 +407,39 @@ def engines_found(jobs: Sequence[str]) -> list[str]:
     return [str((job.get("database") or {}).get("engine")) for job in found]
 
 
-def pinned_id() -> str | None:
-    """The repository id that this host knows."""
+def pinned_id(store: str = "") -> str | None:
+    """The repository id that this host knows; store: of a copy."""
+    pin = backup_host.pin_file(store)
     try:
-        return str(json.loads(Path(backup_host.PIN).read_text(encoding="ascii"))["id"])
+        return str(json.loads(Path(pin).read_text(encoding="ascii"))["id"])
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError) as error:
-        message = f"{backup_host.PIN} is damaged ({error}). It names the one repository that this host may use"
+        message = f"{pin} is damaged ({error}). It names the one repository that this host may use"
         raise RefusedError("pin_damaged", f"{message}: write the id of the last status record into it") from error
 
 
 class Door:
-    """The repository as this host reaches it, before anything of ours is on the host."""
+    """A repository as this host reaches it, before anything of ours is on the host.
 
-    def __init__(self, module: AnsibleModule, folder: str) -> None:
-        self.module, self.params = module, module.params
-        self.cafile = self._put(folder, "nas.pem", self.params["repository"]["certificate"])
+    store: {name, url, username, certificate, repository_password, rest_password}, the name empty for the one in the house.
+    """
+
+    def __init__(self, module: AnsibleModule, folder: str, store: Mapping[str, str]) -> None:
+        self.module, self.store = module, store
+        self.pin = backup_host.pin_file(store["name"])
+        place = Path(folder) / f"store-{store['name']}"
+        place.mkdir(mode=0o700)
+        self.cafile = self._put(place / "server.pem", store["certificate"])
         repository = restic.Repository(
-            url=self.params["repository"]["url"],
-            password_file=self._put(folder, "password", self.params["repository_password"]),
+            url=store["url"],
+            password_file=self._put(place / "password", store["repository_password"]),
             cacert=self.cafile,
         )
-        self.restic = restic.Restic(
-            self._run, repository, self.params["repository"]["username"], self.params["rest_password"]
-        )
+        self.restic = restic.Restic(self._run, repository, store["username"], store["rest_password"])
 
     @staticmethod
-    def _put(folder: str, name: str, text: str) -> str:
-        path = Path(folder) / name
+    def _put(path: Path, text: str) -> str:
         path.touch(mode=0o600)
         path.write_text(text.strip() + "\n", encoding="utf-8")
         return str(path)
@@ -395,8 +456,8 @@ class Door:
     def identify(self, pinned: str | None) -> str | None:
         """Id of the repository, None when it is to be created. Raises what must stop the play."""
         self.restic.version()
-        url, username = self.params["repository"]["url"], self.params["repository"]["username"]
-        exists = backup_nas.knock(url, self.cafile, username, self.params["rest_password"])
+        url = self.store["url"]
+        exists = backup_nas.knock(url, self.cafile, self.store["username"], self.store["rest_password"])
         if not exists and not pinned:
             return None
         if not exists and pinned:
@@ -404,34 +465,44 @@ class Door:
                 "repository_vanished",
                 f"{url}: known repository vanished. This host has backed up into repository {pinned[:8]}, and the NAS "
                 f"has none there now. A new one would hide the loss: restore the repository folder on the NAS from "
-                f"another copy, or, when the loss is accepted, remove {backup_host.PIN} and run again",
+                f"another copy, or, when the loss is accepted, remove {self.pin} and run again",
             )
         found = self.restic.id()
         if pinned and found != pinned:
             raise RefusedError(
                 "repository_changed",
                 f"{url}: expected repository {pinned[:8]}, which is pinned on this host, found {found[:8]}. Find out "
-                f"who replaced it; when that was right, remove {backup_host.PIN} and run again",
+                f"who replaced it; when that was right, remove {self.pin} and run again",
             )
         return found
 
+    def create(self, source: Door | None) -> str:
+        """Create the repository; one for copies cuts files where its source does, or nothing would be the same twice."""
+        self.restic.init(source.restic if source else None)
+        return self.restic.id()
 
-def repository_id(module: AnsibleModule) -> tuple[str, bool]:
-    """Id of the host's repository and whether it is (or would be) new. Creates it when it may."""
-    pinned = pinned_id()
-    with tempfile.TemporaryDirectory(dir=module.tmpdir) as folder:
-        door = Door(module, folder)
-        try:
-            found = door.identify(pinned)
-            if found is None and not module.check_mode:
-                door.restic.init()
-                return door.restic.id(), True
-        except (restic.ResticError, backup_nas.NasError) as error:
-            url = module.params["repository"]["url"]
-            if module.check_mode and error.code in NOT_YET:
-                module.warn(f"{url}: not checked, as in check mode it may not be set up yet: {error.message}")
-                return pinned or "(not known before the NAS answers)", pinned is None
-            raise RefusedError(error.code, f"{url}: {error.message}") from error
+
+def repository_id(module: AnsibleModule, door: Door, source: Door | None = None) -> tuple[str | None, bool]:
+    """Id of a repository and whether it is (or would be) new. Creates it when it may; source: where a copy comes from.
+
+    None: the server of a copy did not answer. That holds up nothing in the house, and the copy's own state tells of it.
+    """
+    url = door.store["url"]
+    pinned = pinned_id(door.store["name"])
+    try:
+        found = door.identify(pinned)
+        if found is None and not module.check_mode:
+            return door.create(source), True
+    except (restic.ResticError, backup_nas.NasError) as error:
+        if module.check_mode and error.code in NOT_YET:
+            module.warn(f"{url}: not checked, as in check mode it may not be set up yet: {error.message}")
+            return pinned or "(not known before the NAS answers)", pinned is None
+        if source and error.code == "nas_unreachable":
+            module.warn(
+                f"{url}: the copy {door.store['name']} is not checked: {error.message}; run site.yml again when it answers"
+            )
+            return pinned, False
+        raise RefusedError(error.code, f"{url}: {error.message}") from error
     return found or "(given when it is created)", found is None
 
 
@@ -456,6 +527,11 @@ def failed_units(module: AnsibleModule, names: Sequence[str]) -> list[Change]:
     return [Change("reset-failed", name, "its job goes") for name in failed if name in wanted]
 
 
+def secrets_of(given: Mapping[str, str]) -> dict[str, str]:
+    """The two passwords of a store, by the names of their files."""
+    return {"repository-password": given["repository_password"], "rest-password": given["rest_password"]}
+
+
 def converge(module: AnsibleModule) -> dict[str, Any]:
     """Gather, plan, apply; returns what the module returns."""
     params = module.params
@@ -463,30 +539,39 @@ def converge(module: AnsibleModule) -> dict[str, Any]:
     found_jobs = backup_host.jobs_found(names_in(f"{backup_host.ETC}/jobs"), names_in(backup_host.UNITS))
     result: dict[str, Any] = {}
     present = params["state"] == "present"
-    created = False
+    fresh: list[str] = []
+    found_stores = backup_host.stores_found(names_in(backup_host.ETC))
     if present:
-        backup_host.check_jobs(
-            [
-                backup_host.job_content(j, params["practice"], params["host"], params["repository"])
-                for j in params["jobs"]
-            ]
-        )
+        stores = {copy["name"]: {**copy, "secrets": secrets_of(copy), "id": None} for copy in params["copies"]}
+        who = (params["practice"], params["host"], params["repository"], stores)
+        backup_host.check_jobs([backup_host.job_content(job, *who) for job in params["jobs"]])
         check_calendars(module)
-        known, created = repository_id(module)
-        result["repository"] = {"id": known, "created": created}
+        with tempfile.TemporaryDirectory(dir=module.tmpdir) as folder:
+            house = Door(
+                module, folder, {"name": "", **params["repository"], **{key: params[key] for key in REQUIRED[1:]}}
+            )
+            known, created = repository_id(module, house)
+            result["repository"] = {"id": known, "created": created}
+            for copy in stores.values():
+                copy["id"], new = repository_id(module, Door(module, folder, copy), house)
+                fresh += [copy["url"]] if new else []
+            result["copies"] = {name: copy["id"] for name, copy in stores.items()}
         want = backup_host.wanted(
             params["practice"],
             params["host"],
             params["timezone"],
             params["repository"],
-            {"repository-password": params["repository_password"], "rest-password": params["rest_password"]},
+            secrets_of(params),
             params["jobs"],
             program(),
-            known,
+            str(known),
             found_jobs,
+            stores,
+            found_stores,
         )
+        fresh = [params["repository"]["url"], *fresh] if created else fresh
     else:
-        want = backup_host.unwanted(found_jobs, program())
+        want = backup_host.unwanted(found_jobs, program(), found_stores)
     old = backup_host.stale(program(), names_in(f"{backup_host.LIB}/{backup_host.PACKAGE}"))
     want = Wanted(want.dirs, [*old, *want.files], want.units)
     state = HostState(module.run_command)
@@ -498,8 +583,7 @@ def converge(module: AnsibleModule) -> dict[str, Any]:
     accounts = account.plan(databases, engines_found(found_jobs))
     diff = diff_of([*changes, *accounts])
     steps = describe([*changes, *accounts])
-    if created:
-        steps.insert(0, f"init {params['repository']['url']} (no repository yet)")
+    steps = [*(f"init {url} (no repository yet)" for url in fresh), *steps]
     drop_cache = not present and Path(backup_host.CACHE).is_dir()
     if drop_cache:
         steps.append(f"remove {backup_host.CACHE} (not wanted)")
@@ -540,6 +624,7 @@ def main() -> None:
         "min_files": {"type": "int", "default": 1},
         "min_size": {"type": "int", "default": 0},
         "mounts": {"type": "list", "elements": "str"},
+        "copy": {"type": "dict", "options": {name: {"type": "str", "required": True} for name in ("of", "to")}},
     }
     job["power"] = {
         "type": "dict",
@@ -549,12 +634,20 @@ def main() -> None:
         },
     }
     repository = {name: {"type": "str", "required": True} for name in ("url", "username", "certificate")}
+    password = {"type": "str", "required": True, "no_log": True}
+    store = {
+        "name": {"type": "str", "required": True},
+        **repository,
+        "repository_password": password,
+        "rest_password": password,
+    }
     module = AnsibleModule(
         argument_spec={
             "practice": {"type": "str", "required": True},
             "host": {"type": "str", "required": True},
             "timezone": {"type": "str", "default": "UTC"},
             "repository": {"type": "dict", "options": repository},
+            "copies": {"type": "list", "elements": "dict", "default": [], "options": store},
             "repository_password": {"type": "str", "no_log": True},
             "rest_password": {"type": "str", "no_log": True},
             "jobs": {"type": "list", "elements": "dict", "default": [], "options": job},

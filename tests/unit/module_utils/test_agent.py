@@ -18,6 +18,7 @@ from ansible_collections.holdfast.practice.plugins.module_utils import (
     agent_host,
     agent_job,
     agent_progress,
+    agent_repository,
     agent_run,
     agent_status,
     agent_watch,
@@ -100,7 +101,7 @@ def record_of(places):
         (complete, 0, "OK", []),
         (incomplete, 2, "INCOMPLETE", ["images_missing"]),
         (lambda _outcome: None, 1, "FAILED", []),
-        (fails_with(agent_run.RunError("too_few_files", "0 files")), 1, "FAILED", ["too_few_files"]),
+        (fails_with(agent_repository.RunError("too_few_files", "0 files")), 1, "FAILED", ["too_few_files"]),
         (fails_with(restic.ResticError("repository_locked", "x", 11)), 1, "FAILED", ["repository_locked"]),
         (fails_with(backup_nas.NasError("nas_unreachable", "x")), 1, "FAILED", ["nas_unreachable"]),
         (
@@ -190,7 +191,6 @@ def test_a_run_that_is_out_of_time_says_whether_the_nas_answers(places, monkeypa
 
     class Slow(backup_that(ask_to_stop)):
         restic = None
-        out_of_time = agent_run.Backup.out_of_time
 
     places.job("documents").write_text(json.dumps({**JOB, "time_limit_s": 1}))
     monkeypatch.setattr(agent_run, "Backup", Slow)
@@ -229,7 +229,7 @@ def test_a_failure_keeps_the_time_of_the_last_good_run(places, monkeypatch):
     monkeypatch.setattr(agent_run, "Backup", backup_that(complete))
     agent_run.run_job("documents", places)
     good = record_of(places)
-    monkeypatch.setattr(agent_run, "Backup", backup_that(fails_with(agent_run.RunError("x", "y"))))
+    monkeypatch.setattr(agent_run, "Backup", backup_that(fails_with(agent_repository.RunError("x", "y"))))
     agent_run.run_job("documents", places)
     assert record_of(places)["last_ok"] == {"run": good["run"], "finished": good["finished"]}
 
@@ -418,7 +418,7 @@ def test_a_disk_that_goes_while_restic_reads_is_no_busy_day(places, tmp_path, jo
     folder = tmp_path / "letters"
     busy = Busy(places, folder, **{key: [str(folder)] if value == ["FOLDER"] else value for key, value in job.items()})
     busy.before = lambda: [path.unlink() for path in folder.iterdir() if path.name not in left]
-    with pytest.raises(agent_run.RunError) as caught:
+    with pytest.raises(agent_repository.RunError) as caught:
         busy.go()
     assert caught.value.code == code
 

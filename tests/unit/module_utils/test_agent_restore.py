@@ -14,10 +14,12 @@ from ansible_collections.holdfast.practice.plugins.module_utils import (
     agent_browse,
     agent_host,
     agent_restore,
+    agent_runs,
     agent_snapshots,
     agent_start,
 )
-from ansible_collections.holdfast.practice.plugins.module_utils.agent_snapshots import AskedError, Run
+from ansible_collections.holdfast.practice.plugins.module_utils.agent_runs import Run
+from ansible_collections.holdfast.practice.plugins.module_utils.agent_snapshots import AskedError
 
 JOB = {
     "schema": 1, "practice": "harbour-street", "host": "server1", "name": "documents", "item": "documents",
@@ -31,7 +33,7 @@ def snapshot(run, part, time="2026-11-24T10:00:00.123456789+11:00", job="documen
 
 
 def test_snapshots_become_runs_newest_first():
-    runs, strangers = agent_snapshots.runs_of(
+    runs, strangers = agent_runs.runs_of(
         [
             snapshot("A", "files", total_files_processed=3, total_bytes_processed=30),
             snapshot("A", "oracle", hold="suspect", total_files_processed=1, total_bytes_processed=99),
@@ -153,7 +155,7 @@ class Played(agent_restore.Restore):
     """A run whose files are in a folder; ``restic`` copies what is asked for."""
 
     def __init__(self, tmp_path, names, lose=(), oracle=True):
-        self.job = SimpleNamespace(name="documents", database=None)
+        self.job = SimpleNamespace(name="documents", stored_as="documents", database=None)
         self.run = run("R", "files", *(["oracle"] if oracle else []))
         self.screen = agent_start.Screen(io.StringIO(), as_json=False)
         self.oracle = {} if oracle else None

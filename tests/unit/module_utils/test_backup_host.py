@@ -14,7 +14,7 @@ JOB = {
 REPOSITORY = {"url": "rest:https://198.18.0.11:8000/server1/", "username": "server1", "certificate": "PEM"}
 
 
-def wanted(jobs=(JOB,), found=()):
+def wanted(jobs=(JOB,), found=(), stores=None, found_stores=()):
     secrets = {"repository-password": "s3cret-a", "rest-password": "s3cret-b"}
     return backup_host.wanted(
         "harbour-street",
@@ -26,6 +26,8 @@ def wanted(jobs=(JOB,), found=()):
         {"agent.py": "x"},
         "ab" * 32,
         found,
+        stores or {},
+        found_stores,
     )
 
 
@@ -105,12 +107,12 @@ def test_what_a_boot_cut_off_is_looked_for_at_boot_only():
     states = {unit.name: (unit.enabled, unit.active) for unit in wanted().units}
     assert states["holdfast-resume.service"] == (True, None)
     assert b"WantedBy=multi-user.target" in by_path(wanted())["/etc/systemd/system/holdfast-resume.service"].content
-    gone = {unit.name: (unit.enabled, unit.active) for unit in backup_host.unwanted([], []).units}
+    gone = {unit.name: (unit.enabled, unit.active) for unit in backup_host.unwanted([], [], []).units}
     assert gone["holdfast-resume.service"] == (False, False)
 
 
 def test_removal_keeps_the_stamp():
-    want = backup_host.unwanted(["documents"], ["agent.py"])
+    want = backup_host.unwanted(["documents", "documents.offsite"], ["agent.py"], ["offsite"])
     assert all(item.content is None for item in want.files)
     assert "/etc/holdfast/practice.json" not in by_path(want)
     assert "/etc/holdfast" not in {folder.path for folder in want.dirs}
@@ -130,6 +132,83 @@ def test_what_an_earlier_version_of_the_agent_left_goes():
     ],
 )
 def test_wrong_jobs_are_refused_by_name(jobs, says):
-    contents = [backup_host.job_content(job, "p", "h", REPOSITORY) for job in jobs]
+    contents = [backup_host.job_content(job, "p", "h", REPOSITORY, {}) for job in jobs]
     with pytest.raises(backup_host.BackupHostError, match=says):
         backup_host.check_jobs(contents)
+
+
+COPY = {**JOB, "name": "documents.offsite", "paths": [], "copy": {"of": "documents", "to": "offsite"}}
+STORE = {
+    "url": "rest:https://192.0.2.9:8000/server1/", "username": "server1", "certificate": "PEM2", "id": "cd" * 32,
+    "secrets": {"repository-password": "s3cret-c", "rest-password": "s3cret-d"},
+}  # fmt: skip
+
+
+def test_a_copy_is_a_job_with_a_repository_of_its_own():
+    want = wanted([JOB, COPY], stores={"offsite": STORE})
+    files = by_path(want)
+    job = agent_job.parse(files["/etc/holdfast/jobs/documents.offsite.json"].content.decode())
+    assert (job.copy_of, job.store, job.url, job.source_url) == (
+        "documents",
+        "offsite",
+        STORE["url"],
+        REPOSITORY["url"],
+    )
+    drop_in = files["/etc/systemd/system/holdfast-backup@documents.offsite.service.d/limit.conf"].content.decode()
+    for name in ("repository-password", "rest-username", "rest-password"):
+        assert f"LoadCredential=offsite.{name}:/etc/holdfast/credentials/offsite.{name}" in drop_in
+    assert json.loads(files["/etc/holdfast/repository.offsite.json"].content) == {"id": "cd" * 32}
+    assert files["/etc/holdfast/offsite.pem"].content == b"PEM2\n"
+    for item in want.files:
+        assert b"s3cret" not in (item.content or b"") or (item.secret and item.mode == 0o600)
+
+
+def test_a_copy_whose_server_never_answered_has_no_pin_yet():
+    assert "/etc/holdfast/repository.offsite.json" not in by_path(
+        wanted([JOB, COPY], stores={"offsite": {**STORE, "id": None}})
+    )
+
+
+def test_a_copy_that_is_not_wanted_any_more_goes_with_its_secrets():
+    files = by_path(wanted([JOB], found=["documents", "documents.offsite"], found_stores=["offsite"]))
+    for path in (
+        "/etc/holdfast/offsite.pem",
+        "/etc/holdfast/repository.offsite.json",
+        "/etc/holdfast/credentials/offsite.rest-password",
+        "/etc/holdfast/credentials/offsite.repository-password",
+        "/etc/holdfast/jobs/documents.offsite.json",
+        "/etc/systemd/system/holdfast-backup@documents.offsite.timer",
+    ):
+        assert files[path].content is None
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"copy": {"of": "documents", "to": "elsewhere"}}, "copy.to 'elsewhere': expected one of the copies: offsite"),
+        ({"name": "documents.other"}, "expected documents.offsite, as it copies documents to offsite"),
+        ({"copy": None}, "only the name of a copy has a dot"),
+        ({"database": {"engine": "postgresql", "name": "clinic"}}, "database: a copy has none"),
+    ],
+)
+def test_a_copy_that_makes_no_sense_is_refused(change, said):
+    def check():
+        job = backup_host.job_content({**COPY, **change}, "p", "h", REPOSITORY, {"offsite": STORE})
+        backup_host.check_jobs([job])
+
+    with pytest.raises(backup_host.BackupHostError) as caught:
+        check()
+    assert said in str(caught.value)
+
+
+def test_what_a_host_has_of_jobs_and_copies_is_found_by_its_files():
+    units = [
+        "holdfast-backup@a.timer",
+        "holdfast-backup@b.offsite.timer",
+        "holdfast-backup@c.x.service.d",
+        "ssh.service",
+    ]
+    assert backup_host.jobs_found(["d.json", "d.offsite.json", ".d.json.new"], units) == [
+        "a", "b.offsite", "c.x", "d", "d.offsite",
+    ]  # fmt: skip
+    assert backup_host.stores_found(["repository.json", "repository.offsite.json", "nas.pem"]) == ["offsite"]

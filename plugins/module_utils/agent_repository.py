@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The repositories that a host uses: opened with their own credentials, and known by the id that was pinned."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Callable
+
+from . import backup_nas, restic
+from .agent_host import Places, read_json
+from .agent_job import Job
+
+KNOCK_S = 15.0
+CREDENTIALS = ("repository-password", "rest-username", "rest-password")
+
+
+class RunError(Exception):
+    """The run cannot be OK any more: it ends here with this reason."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+
+
+def open_restic(url: str, places: Places, run: Callable[..., tuple[int, str, str]], store: str = "") -> restic.Restic:
+    """restic with this host's repository and credentials; store: the name of a copy's. Raises RunError."""
+    folder = Path(os.environ.get("CREDENTIALS_DIRECTORY") or places.etc / "credentials")
+    before = f"{store}." if store else ""
+    try:
+        found = {name: (folder / f"{before}{name}").read_text(encoding="utf-8").rstrip("\n") for name in CREDENTIALS}
+    except OSError as error:
+        message = f"credential {error.filename} cannot be read ({error.strerror}); run site.yml for this host"
+        raise RunError("credentials_missing", message) from error
+    repository = restic.Repository(
+        url=url,
+        password_file=str(folder / f"{before}repository-password"),
+        cacert=str(places.etc / f"{store or 'nas'}.pem"),
+        cache_dir=str(places.cache),
+    )
+    return restic.Restic(run, repository, found["rest-username"], found["rest-password"])
+
+
+def pin_name(store: str) -> str:
+    """File that pins the repository of a store."""
+    return f"repository.{store}.json" if store else "repository.json"
+
+
+def check_stamp(job: Job, places: Places) -> None:
+    """Is this host the practice's? Raises RunError."""
+    stamp = read_json(places.etc / "practice.json") or {}
+    if (stamp.get("practice"), stamp.get("host")) != (job.practice, job.host):
+        raise RunError(
+            "identity_mismatch",
+            f"this machine is stamped {stamp.get('host')} of practice {stamp.get('practice')}, "
+            f"the job is for {job.host} of {job.practice}; run site.yml of the right practice",
+        )
+
+
+def knock(opened: restic.Restic, timeout_s: float) -> bool:
+    """Say whether there is a repository for this host. Raises NasError."""
+    env, repository = opened.env, opened.repository
+    user, password = env["RESTIC_REST_USERNAME"], env["RESTIC_REST_PASSWORD"]
+    return backup_nas.knock(repository.url, str(repository.cacert), user, password, timeout_s)
+
+
+def identify(opened: restic.Restic, places: Places, store: str = "") -> str:
+    """Id of the repository, which has to be the pinned one. Raises RunError, ResticError, NasError."""
+    exists = knock(opened, KNOCK_S)
+    if not exists:
+        where = f"the server of the copy {store}" if store else "the NAS"
+        raise RunError(
+            "repository_missing",
+            f"{where} has no repository for this host. If one was there before, find out who removed it; "
+            "nothing is created here. site.yml creates the first one",
+        )
+    found = opened.id()
+    pinned = (read_json(places.etc / pin_name(store)) or {}).get("id")
+    if found != pinned:
+        raise RunError(
+            "identity_mismatch",
+            f"the repository is {found[:8]}, the one pinned on this host is {str(pinned)[:8]}; "
+            "find out who replaced it before anything is stored",
+        )
+    return found
