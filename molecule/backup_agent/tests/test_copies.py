@@ -7,7 +7,6 @@ import shlex
 
 import pytest
 import testinfra
-from test_backup_agent import HERE, codes, record, run_job
 
 NAS = "ansible://nas1"
 OFFSITE = (
@@ -20,6 +19,20 @@ OFFSITE = (
 @pytest.fixture(scope="module")
 def nas(request):
     return testinfra.get_host(NAS, ansible_inventory=request.config.option.ansible_inventory)
+
+
+def record(host, job):
+    return json.loads(host.check_output(f"cat /var/lib/holdfast/status/{job}.json"))
+
+
+def run_job(host, job):
+    """Start the service as its timer does; (exit code of systemctl, status record)."""
+    code = host.run(f"systemctl start holdfast-backup@{job}.service").rc
+    return code, record(host, job)
+
+
+def codes(found):
+    return [reason["code"] for reason in found["reasons"]]
 
 
 def there(host):
@@ -40,7 +53,6 @@ def runs(host, job):
 
 
 def test_a_run_is_copied_with_its_oracle_and_comes_back_from_the_copy(host):
-    assert HERE.is_dir()
     code, house = run_job(host, "documents")
     assert code == 0
     code, copy = run_job(host, "documents.offsite")
