@@ -18,12 +18,20 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from . import agent_restore, agent_resume, agent_run, agent_snapshots, agent_start, agent_status
+from . import (
+    agent_restore,
+    agent_resume,
+    agent_run,
+    agent_snapshots,
+    agent_start,
+    agent_status,
+    agent_tripwires,
+)
 from .agent_host import EXIT_INVALID, Places, say
 from .agent_job import NAME
 
 PARTS = (agent_run, agent_resume, agent_status)
-PEOPLE = (agent_status, agent_start, agent_snapshots, agent_restore)
+PEOPLE = (agent_status, agent_start, agent_snapshots, agent_restore, agent_tripwires)
 
 
 class Parser(argparse.ArgumentParser):

@@ -5,6 +5,9 @@ from __future__ import annotations
 
 _SITE = "run site.yml for this host"
 _DISK = "look whether a disk is not mounted, or a folder was renamed"
+_SUSPECT = (
+    "look at what changed before anything else: holdfast-agent clear JOB shows it; restore from the last clean run"
+)
 _AGAIN = "nothing has to be unlocked; the next run starts anew"
 
 ADVICE = {
@@ -57,6 +60,11 @@ ADVICE = {
     "restic_too_old": "give the hosts a newer restic: programs.restic in the practice document",
     "schema_changed": "tables were changed during the dump; run the job again",
     "stopped": _AGAIN,
+    "suspect_canary": _SUSPECT,
+    "suspect_change": _SUSPECT,
+    "suspect_entropy": _SUSPECT,
+    "suspect_magic": _SUSPECT,
+    "suspect_rename": _SUSPECT,
     "tables_not_transactional": "ALTER TABLE ... ENGINE=InnoDB, with the software's vendor",
     "time_limit": "find out why it takes so long, or raise time_limit in the practice document",
     "too_few_files": _DISK,

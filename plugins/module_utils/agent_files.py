@@ -22,20 +22,25 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Callable
 
+from .tripwires import HEAD_BYTES
+
 HASH_BYTES = 32
 CHUNK = 1 << 20
 # A file changed this lately could change again without a change of its times: hash it again next time.
 SETTLED_NS = 2_000_000_000
+# path, what the cache knew of it, hash, head -> how it looks
+See = Callable[[str, "Sequence[Any] | None", str, bytes], str]
 
 
 @dataclass
 class Manifest:
-    """What was found. ``unreadable`` counts entries that could not be listed or read."""
+    """What was found. ``unreadable`` counts entries that could not be listed or read; ``looks``: paths that look spoilt."""
 
     entries: list[dict[str, Any]] = field(default_factory=list)
     unreadable: int = 0
     hashed: int = 0
     empty_roots: list[str] = field(default_factory=list)
+    looks: dict[str, str] = field(default_factory=dict)
 
     @property
     def bytes(self) -> int:
@@ -140,8 +145,12 @@ def swallowed(path: str, exclude: Sequence[str], manifest: Manifest) -> bool:
     return any(True for _file in walk(path, [], lambda _error: None))
 
 
-def hash_file(path: str, tell: Callable[[int, int], None] = lambda _files, _size: None) -> str:
-    """blake2b with 32 bytes, hex; the access time is left alone where the kernel allows it. tell: as in ``build``."""
+def hash_file(path: str, tell: Callable[[int, int], None] = lambda _files, _size: None) -> tuple[str, bytes]:
+    """blake2b with 32 bytes in hex, and the head; the access time is left alone where the kernel allows it.
+
+    tell: as in ``build``.
+    """
+    head = b""
     digest = hashlib.blake2b(digest_size=HASH_BYTES)
     flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW
     try:
@@ -152,7 +161,8 @@ def hash_file(path: str, tell: Callable[[int, int], None] = lambda _files, _size
         while True:
             block = stream.read(CHUNK)
             if not block:
-                return digest.hexdigest()
+                return digest.hexdigest(), head
+            head = head or block[:HEAD_BYTES]
             digest.update(block)
             tell(0, len(block))
 
@@ -162,10 +172,12 @@ def build(
     exclude: Sequence[str],
     cache: Mapping[str, Sequence[Any]],
     tell: Callable[[int, int], None] = lambda _files, _size: None,
+    see: See = lambda _path, _known, _digest, _head: "",
 ) -> tuple[Manifest, dict[str, list[Any]]]:
     """Manifest of all roots, and the cache for next time. Files that cannot be read are counted, not listed.
 
-    cache: {path: [size, mtime_ns, ctime_ns, inode, hash]}. tell(files, bytes) hears of what is done.
+    cache: {path: [size, mtime_ns, ctime_ns, inode, hash, look]}. tell(files, bytes) hears of what is done; see hears of
+    every file that is read, and says how it looks.
     """
     manifest, kept = Manifest(), {}
     patterns = compile_excludes(exclude)
@@ -184,19 +196,23 @@ def build(
             known = cache.get(path)
             now = time.time_ns()
             try:
-                digest = str(known[4]) if known and list(known[:4]) == key else None
-                if digest is None:
-                    digest = hash_file(path, tell)
+                if known and list(known[:4]) == key:
+                    digest, found = str(known[4]), str(known[5]) if len(known) > 5 else ""
+                    tell(1, facts.st_size)
+                else:
+                    digest, head = hash_file(path, tell)
+                    found = see(path, known, digest, head)
                     manifest.hashed += 1
                     tell(1, 0)
-                else:
-                    tell(1, facts.st_size)
             except OSError as error:
                 on_error(error)
                 continue
             seen.add(path)
-            if now - max(facts.st_mtime_ns, facts.st_ctime_ns) > SETTLED_NS:
-                kept[path] = [*key, digest]
+            if found:
+                manifest.looks[path] = found
+            settled = now - max(facts.st_mtime_ns, facts.st_ctime_ns) > SETTLED_NS
+            # times that no file has: it is read again, and its hash tells whether it changed
+            kept[path] = [*(key if settled else (facts.st_size, -1, -1, -1)), digest, found]
             manifest.entries.append(
                 {
                     "path": path,

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import fcntl
 import json
 import os
 import signal
@@ -12,7 +13,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Callable
@@ -56,6 +57,10 @@ class Places:
     def progress(self, name: str) -> Path:
         """How far the run under way is."""
         return self.run / f"{name}.progress.json"
+
+    def tripwires(self, name: str) -> Path:
+        """What the tripwires know: history, canaries seen, a suspicion that stands."""
+        return self.state / "tripwires" / f"{name}.json"
 
     def running(self, name: str) -> Path:
         """Says that a run began; gone when its record is written."""
@@ -142,6 +147,19 @@ def _feed(pipe: IO[bytes], content: bytes) -> None:
     """Write and close; a program that ended before it read everything says so with its exit code."""
     with contextlib.suppress(BrokenPipeError), pipe:
         pipe.write(content)
+
+
+@contextlib.contextmanager
+def locked(places: Places, name: str) -> Iterator[bool]:
+    """Hold the job's lock; False when another process has it. The kernel frees it when its holder dies."""
+    places.run.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with open(places.run / f"{name}.lock", "w", encoding="ascii") as stream:  # noqa: PTH123
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+            return
+        yield True
 
 
 class Children:

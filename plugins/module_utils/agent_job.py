@@ -6,12 +6,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from .agent_gate import Power, power_faults
 from .database_engine import Database
 from .engines import ENGINES
+from .tripwires import SHARES, WIRES, Settings
 
 SCHEMA = 1
 ITEM = re.compile(r"[a-z0-9](?:[a-z0-9_-]{0,62})")
@@ -19,7 +20,7 @@ ITEM = re.compile(r"[a-z0-9](?:[a-z0-9_-]{0,62})")
 NAME = re.compile(rf"{ITEM.pattern}(?:\.{ITEM.pattern})?")
 _KEYS = {
     "schema", "practice", "host", "repository", "name", "item", "class", "calendar", "spread_s", "time_limit_s",
-    "database", "paths", "exclude", "must_have", "min_files", "copy",
+    "database", "paths", "exclude", "must_have", "min_files", "tripwires", "copy",
     "min_size", "mounts",
     "power",
 }  # fmt: skip
@@ -47,6 +48,7 @@ class Job:
     mounts: Sequence[str] | None = None
     time_limit_s: int = 0
     power: Power | None = None
+    tripwires: Settings = field(default_factory=Settings)
     # of a copy: the job whose runs are copied, where they are, and the name of the store that they go to
     copy_of: str | None = None
     source_url: str | None = None
@@ -107,6 +109,7 @@ def parse(text: str) -> Job:
         copy_of=copy.get("of"),
         source_url=copy.get("from"),
         store=copy.get("to") or "",
+        tripwires=_settings(found.get("tripwires") or {}),
     )
 
 
@@ -136,6 +139,7 @@ def faults_of(found: Any) -> list[str]:
             faults.append(f"{key} {value!r}: expected a number, 0 or more")
     faults += _database_faults(found.get("database"))
     faults += power_faults(found.get("power"))
+    faults += _tripwire_faults(found.get("tripwires") or {})
     faults += _what_faults(found)
     return faults
 
@@ -183,6 +187,30 @@ def _path_faults(key: str, value: Any) -> list[str]:
         bad = [v for v in value or [] if not v.startswith("/") or v != re.sub(r"/+", "/", v) or "\0" in v]
         bad += [v for v in value or [] if ".." in v.split("/") or (v != "/" and v.endswith("/"))]
         faults += [f"{key} {v!r}: expected a plain absolute path" for v in bad]
+    return faults
+
+
+def _settings(given: dict[str, Any]) -> Settings:
+    lists: dict[str, Any] = {key: tuple(given.get(key) or ()) for key in ("canaries", "disable")}
+    return Settings(**{**given, **lists})
+
+
+def _tripwire_faults(given: Any) -> list[str]:
+    if not isinstance(given, dict):
+        return ["tripwires: expected an object"]
+    faults = [f"tripwires.{key}: unknown key" for key in sorted(set(given) - {"canaries", "disable", "least", *SHARES})]
+    faults += _path_faults("tripwires.canaries", given.get("canaries") or [])
+    canaries = given.get("canaries") if isinstance(given.get("canaries"), list) else []
+    bad = [path for path in canaries or [] if not str(path).lower().endswith(".pdf")]
+    faults += [f"tripwires.canaries {path!r}: a canary is a PDF, so its name ends in .pdf" for path in bad]
+    wires = given.get("disable") or []
+    if not isinstance(wires, list) or not set(map(str, wires)) <= set(WIRES):
+        faults.append(f"tripwires.disable {wires!r}: expected a list of {', '.join(WIRES)}")
+    for key, most in (("least", None), *((share, 100) for share in SHARES)):
+        value = given.get(key, 1)
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1 or (most and value > most):
+            limit = f"from 1 to {most}" if most else "from 1"
+            faults.append(f"tripwires.{key} {value!r}: expected a whole number {limit}")
     return faults
 
 

@@ -20,10 +20,9 @@ from typing import Any
 from . import agent_files, restic
 from .agent_advice import advice
 from .agent_browse import Browser, Tree, browse, shown
-from .agent_host import EXIT, EXIT_LOCKED, Children, Places, human, write_json
+from .agent_host import EXIT, EXIT_LOCKED, Children, Places, human, locked, write_json
 from .agent_job import Job, JobError, parse, stored_dump, stored_oracle
 from .agent_progress import RESTIC_PROGRESS, Progress
-from .agent_run import locked
 from .agent_runs import Run
 from .agent_snapshots import FAULTS, AskedError, Repository, complaint, job_of
 from .agent_start import Screen
@@ -151,7 +150,8 @@ def compare(folder: str, entries: Sequence[Mapping[str, Any]], result: Result, p
                 result.not_comparable += 1
                 progress.add(1, facts.st_size)
                 continue
-            same = facts.st_size == entry["size"] and agent_files.hash_file(path, progress.add) == entry["blake2b"]
+            same = facts.st_size == entry["size"]
+            same = same and agent_files.hash_file(path, progress.add)[0] == entry["blake2b"]
         except FileNotFoundError:
             missing.append(str(entry["path"]))
             continue

@@ -8,20 +8,18 @@ it. A run without its oracle never happened.
 
 from __future__ import annotations
 
-import contextlib
 import datetime
-import fcntl
 import json
 import os
 import secrets
 import signal
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from . import agent_files, agent_gate, agent_mounts, agent_watch, backup_nas, restic
+from . import agent_files, agent_gate, agent_mounts, agent_tripwires, agent_watch, backup_nas, restic
 from .agent_copy import Copying
 from .agent_host import (
     EXIT,
@@ -33,6 +31,7 @@ from .agent_host import (
     Children,
     Places,
     human,
+    locked,
     read_json,
     say,
     utc,
@@ -78,6 +77,11 @@ class Outcome:
         """Note a reason; without ``failed`` the run is INCOMPLETE."""
         self.reasons.append({"code": code, "message": message})
         self.failed = self.failed or failed
+
+    def hold(self, name: str) -> None:
+        """Keep what was stored before this run; say why with ``add``."""
+        if name not in self.holds:
+            self.holds.append(name)
 
     @property
     def state(self) -> str:
@@ -125,6 +129,7 @@ class Backup:
         oracle["snapshots"] = {part: self.outcome.snapshots[part] for part in ("database", "files")}
         oracle["tools"] = self.outcome.tools
         oracle["holds"] = self.outcome.holds
+        oracle["last_clean"] = (read_json(self.places.status(self.job.name)) or {}).get("last_clean")
         self._judge(sources.after())
         self._store_oracle(oracle)
 
@@ -243,13 +248,17 @@ class Backup:
         began, began_ns = time.monotonic(), time.time_ns() - CLOCK_STEP_NS
         extra = self._images_outside(oracle, roots)
         known = sum(int(facts[0]) for facts in cache.values())
+        wires = agent_tripwires.Wires(self.job, self.places, self.run_id, cache)
         self.progress.begin("hash", len(cache) or None, known or None)
-        manifest, kept = agent_files.build([*roots, *extra], self.job.exclude, cache, self.progress.add)
+        manifest, kept = agent_files.build([*roots, *extra], self.job.exclude, cache, self.progress.add, wires.see)
         took = time.monotonic() - began
         say(
             f"{self.job.name}: {len(manifest.entries)} files, {human(manifest.bytes)}, {manifest.hashed} new or "
             f"changed, hashed in {took:.0f} s"
         )
+        for finding in wires.judge(manifest, [*roots, *extra]):
+            self.outcome.add(finding.code, finding.message)
+            self.outcome.hold(agent_tripwires.HOLD)
         self._judge_manifest(manifest, oracle)
         if not roots and not extra:
             return
@@ -269,6 +278,7 @@ class Backup:
             self.outcome.add("coverage_gap", f"{meanwhile.gap} files differ between the disk and the snapshot")
         self._judge_meanwhile(manifest, filled)
         write_json(cache_file, None, agent_files.cache_text(kept))
+        wires.keep()
         took = time.monotonic() - began
         say(
             f"{self.job.name}: files stored as {summary.snapshot[:8]} in {took:.0f} s, {human(summary.added)} sent"
@@ -281,6 +291,7 @@ class Backup:
             "must_have": list(self.job.must_have),
             "manifest": manifest.entries,
             "dropped": meanwhile.dropped,
+            "tripwires": wires.section(),
         }
         self.outcome.files += len(manifest.entries)
         self.outcome.bytes += manifest.bytes
@@ -301,8 +312,12 @@ class Backup:
                 raise RunError("path_vanished", f"{root} lost all its files during the backup: did a disk go?")
 
     def _check_must_have(self) -> None:
+        canaries = self.job.tripwires.canaries
         for path in self.job.must_have:
-            if not os.path.lexists(path) or (os.path.isdir(path) and not os.listdir(path)):  # noqa: PTH112, PTH208
+            there = os.path.lexists(path)
+            if there and os.path.isdir(path):  # noqa: PTH112
+                there = any(f"{path}/{name}" not in canaries for name in os.listdir(path))  # noqa: PTH208
+            if not there:
                 raise RunError(
                     "must_have_missing", f"{path} must be there and is missing or empty: is a disk not mounted?"
                 )
@@ -310,7 +325,9 @@ class Backup:
     def _check_count(self, manifest: agent_files.Manifest) -> None:
         if not self.job.paths:
             return
-        own = sum(1 for entry in manifest.entries if agent_files.below(str(entry["path"]), self.job.paths))
+        canaries = self.job.tripwires.canaries
+        paths = (str(entry["path"]) for entry in manifest.entries)
+        own = sum(1 for path in paths if path not in canaries and agent_files.below(path, self.job.paths))
         if own < self.job.min_files:
             raise RunError(
                 "too_few_files",
@@ -375,21 +392,8 @@ class Backup:
         write_json(self.places.oracle(self.job.name), None, text)
 
 
-@contextlib.contextmanager
-def locked(places: Places, name: str) -> Iterator[bool]:
-    """Hold the job's lock; False when another process has it. The kernel frees it when its holder dies."""
-    places.run.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with open(places.run / f"{name}.lock", "w", encoding="ascii") as stream:  # noqa: PTH123
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-            return
-        yield True
-
-
 def record_of(facts: Mapping[str, Any], outcome: Outcome, started: float, finished: float) -> dict[str, Any]:
-    """Status record. facts: practice, host, job, item, run, boot_id, last_ok."""
+    """Status record. facts: practice, host, job, item, run, boot_id, last_ok, last_clean."""
     return {
         "schema": SCHEMA,
         **facts,
@@ -414,6 +418,8 @@ def finish(places: Places, record: dict[str, Any]) -> None:
     """Write the record and tell the journal."""
     if record["state"] == "OK":
         record["last_ok"] = {key: record[key] for key in ("run", "finished", "mounts") if key in record}
+    if record["state"] != "FAILED" and not record["holds"]:
+        record["last_clean"] = {"run": record["run"], "finished": record["finished"]}
     write_json(places.status(record["job"]), record)
     places.running(record["job"]).unlink(missing_ok=True)
     places.unrecorded(record["job"]).unlink(missing_ok=True)
@@ -491,7 +497,7 @@ def facts_of(places: Places, name: str, job: Job | None, run_id: str) -> dict[st
         "item": job.item if job else name,
         "run": run_id,
         "boot_id": places.boot_id.read_text(encoding="ascii").strip(),
-        "last_ok": (read_json(places.status(name)) or {}).get("last_ok"),
+        **{key: (read_json(places.status(name)) or {}).get(key) for key in ("last_ok", "last_clean")},
     }
 
 

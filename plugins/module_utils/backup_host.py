@@ -6,9 +6,10 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from ansible_collections.holdfast.practice.plugins.module_utils import stamp
+from ansible_collections.holdfast.practice.plugins.module_utils import canary, stamp
 from ansible_collections.holdfast.practice.plugins.module_utils.agent_host import EXIT_DEFERRED
 from ansible_collections.holdfast.practice.plugins.module_utils.agent_job import ITEM, NAME, SCHEMA, faults_of
 from ansible_collections.holdfast.practice.plugins.module_utils.agent_repository import CREDENTIALS, pin_name
@@ -20,7 +21,7 @@ ETC, LIB, STATE, CACHE = "/etc/holdfast", "/usr/lib/holdfast", "/var/lib/holdfas
 UNITS = "/etc/systemd/system"
 PACKAGE = "holdfast_agent"
 # folders of the agent's state that hold JOB.json
-KEPT = ("status", "oracle", "cache", "running", "deferred")
+KEPT = ("status", "oracle", "cache", "running", "tripwires", "deferred")
 SERVICE = f"{UNITS}/holdfast-backup@.service"
 SETTLE = f"{UNITS}/holdfast-settle@.service"
 RESUME = "holdfast-resume.service"
@@ -286,6 +287,60 @@ def jobs_found(job_files: Iterable[str], unit_files: Iterable[str]) -> list[str]
 def stale(program: Iterable[str], found: Iterable[str]) -> list[File]:
     """Files of an earlier version of the agent. found: names in its folder."""
     return [File(f"{LIB}/{PACKAGE}/{name}", None) for name in sorted(set(found) - set(program)) if name.endswith(".py")]
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a canary lies or is to lie. content: None when there is nothing; owner, group: of its folder, None without one."""
+
+    content: bytes | None
+    owner: str | None
+    group: str | None
+    seen: bool = False
+
+
+def canaries_of(jobs: Iterable[Mapping[str, Any]]) -> dict[str, bytes]:
+    """Canaries that job files ask for: {path: content}."""
+    return {
+        path: canary.content(job["practice"], job["host"], path)
+        for job in jobs
+        for path in (job.get("tripwires") or {}).get("canaries") or ()
+    }
+
+
+def plan_canaries(
+    want: Mapping[str, bytes], old: Mapping[str, bytes], found: Mapping[str, Place]
+) -> tuple[list[File], list[str]]:
+    """Canaries to lay and to take away, and what has to be told.
+
+    old: what the jobs on the host asked for until now. found: every path of both. A canary that an agent has seen and
+    that is not as it was is evidence: it is left until a person clears it. Nothing that is not ours is written over.
+    """
+    files: list[File] = []
+    told: list[str] = []
+    for path, content in want.items():
+        place = found[path]
+        if place.content == content:
+            continue
+        if place.seen:
+            how = "missing" if place.content is None else "changed"
+            told.append(
+                f"{path}: this canary is {how}; it is left so until somebody has looked: holdfast-agent clear JOB"
+            )
+        elif place.content is not None:
+            text = "there is another file where a canary is to be; move it away, or name another path in tripwires.canaries"
+            raise BackupHostError(f"{path}: {text}")
+        elif place.owner is None or place.group is None:
+            told.append(f"{path}: there is no such folder yet, so no canary is laid; run again when there is")
+        else:
+            files.append(File(path, content, 0o644, place.owner, place.group))
+    for path, content in old.items():
+        place = found[path]
+        if path not in want and place.content == content:
+            files.append(File(path, None))
+        elif path not in want and place.content is not None:
+            told.append(f"{path}: this canary is not needed any more, and left there because it was changed")
+    return files, told
 
 
 def _drop_in(name: str) -> str:

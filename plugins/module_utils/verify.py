@@ -14,11 +14,20 @@ from __future__ import annotations
 import calendar
 import hashlib
 import re
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from ansible_collections.holdfast.practice.plugins.module_utils import canary
 from ansible_collections.holdfast.practice.plugins.module_utils.agent_files import image_path
+from ansible_collections.holdfast.practice.plugins.module_utils.tripwires import (
+    ENTROPY,
+    MAGIC,
+    Settings,
+    types_of,
+    wrong_in,
+)
 
 PASS, FAIL, INCONCLUSIVE = "PASS", "FAIL", "INCONCLUSIVE"
 LEVELS = ("arrival", "structure", "files", "database")
@@ -28,6 +37,8 @@ PARTS = ("database", "files", "oracle")
 CLOCK_SLACK_S = 300
 # restic stamps a snapshot when it begins to read: a first backup over a slow link arrives hours later, not days.
 LONGEST_RUN_S = 48 * 3600
+# of the files whose type is known: more of them spoilt than this is no practice at work
+SPOILT_PERCENT = 20
 
 
 class Reason(NamedTuple):
@@ -93,6 +104,7 @@ class Found(NamedTuple):
     mode: str
     mtime_ns: int
     blake2b: str
+    look: str = ""
 
 
 @dataclass(frozen=True)
@@ -456,6 +468,61 @@ def judge_arrival(
         held.append(Reason("rpo_exceeded", f"RPO exceeded: {spell(loss_s)} > {spell(wanted.rpo_s)}"))
     figures = {"age_s": round(max(age_s, 0.0), 3), "data_loss_s": round(max(loss_s, 0.0), 3)}
     return level(1, held, rpo_s=wanted.rpo_s), figures
+
+
+# --- suspicion -------------------------------------------------------------------------------------------------------
+
+
+def last_clean(wanted: Wanted, snapshots: Sequence[Snapshot], arrivals: Mapping[str, float]) -> Run | None:
+    """The newest run of the job, by arrival, that its agent did not hold for anything."""
+    tags = {f"practice={wanted.practice}", f"job={wanted.job}", "part=oracle"}
+    runs = [
+        Run(each, float(arrivals[each.id]))
+        for each in snapshots
+        if each.id in arrivals and tags <= each.tags and each.tagged("hold") is None
+    ]
+    return max(runs, key=lambda run: (run.arrived, run.oracle.id)) if runs else None
+
+
+def check_held(oracle: Mapping[str, Any], run: Run, clean: Run | None) -> list[Reason]:
+    """A run that its agent holds for suspect is no good backup, however whole it is."""
+    if "suspect" not in (oracle.get("holds") or ()) and "hold=suspect" not in run.oracle.tags:
+        return []
+    text = "the agent saw signs of harmful software in this run"
+    return [Reason("suspect", f"{text}: look at the host, see holdfast-agent clear. {_clean_words(clean)}")]
+
+
+def check_content(
+    wanted: Wanted, noted: Mapping[str, Any], found: Mapping[str, Found], clean: Run | None
+) -> list[Reason]:
+    """Do the restored files still look like what they are? noted: the oracle's ``tripwires``, hashes and counts.
+
+    Independent of what the agent made of it: it sees what came too slowly for the agent's limits.
+    """
+    reasons = []
+    canaries = noted.get("canaries") or {}
+    spoilt = [path for path in canaries if path not in found or found[path].blake2b != _canary(wanted, path)]
+    if spoilt:
+        text = f"of {len(canaries)} canaries, {len(spoilt)} are missing or changed"
+        reasons.append(Reason("canary_differs", f"{text}. {_clean_words(clean)}"))
+    judged = noted.get("judged", (MAGIC, ENTROPY))
+    files, wrong = wrong_in(types_of(((path, each.look) for path, each in found.items()), judged))
+    fresh = wrong - int(noted.get("accepted") or 0)
+    if fresh >= int(noted.get("least") or Settings.least) and fresh * 100 >= files * SPOILT_PERCENT:
+        text = f"{wrong} of {files} files of known types do not look like their type: encrypted?"
+        reasons.append(Reason("content_spoilt", f"{text} {_clean_words(clean)}"))
+    return reasons
+
+
+def _canary(wanted: Wanted, path: str) -> str:
+    return canary.digest(wanted.practice, wanted.host, path)
+
+
+def _clean_words(clean: Run | None) -> str:
+    if clean is None:
+        return "No run without suspicion is left in the repository"
+    at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(clean.arrived))
+    return f"The last clean run is that of oracle snapshot {clean.oracle.id[:8]}, arrived {at}"
 
 
 # --- files -----------------------------------------------------------------------------------------------------------

@@ -27,7 +27,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Callable
 
-from ansible_collections.holdfast.practice.plugins.module_utils import agent_files
+from ansible_collections.holdfast.practice.plugins.module_utils import agent_files, tripwires
 from ansible_collections.holdfast.practice.plugins.module_utils.agent_job import stored_oracle
 from ansible_collections.holdfast.practice.plugins.module_utils.database_engine import DatabaseError, Engine, Finding
 from ansible_collections.holdfast.practice.plugins.module_utils.database_oracle import (
@@ -44,6 +44,8 @@ from ansible_collections.holdfast.practice.plugins.module_utils.verify import (
     Reason,
     Run,
     Wanted,
+    check_content,
+    check_held,
     check_identity,
     check_images,
     check_known,
@@ -52,6 +54,7 @@ from ansible_collections.holdfast.practice.plugins.module_utils.verify import (
     compare_files,
     foreign,
     judge_arrival,
+    last_clean,
     level,
     parse_snapshots,
     parse_time,
@@ -216,6 +219,8 @@ class Fetch:
         self._arrivals = arrivals
         self._known = known
         self._now = now
+        self._clean: Run | None = None
+        self._held: list[Reason] = []
         self._levels: dict[str, Any] = {}
         self._figures: dict[str, Any] = {"phases": {}}
         self._result: dict[str, Any] = {"snapshots": {}, "taken": None, "arrived": None, "notes": []}
@@ -243,10 +248,14 @@ class Fetch:
         taken = parse_time(oracle["taken"])
         self._result["taken"] = oracle["taken"]
         self._result["snapshots"].update({part: each for part, each in oracle["snapshots"].items() if each})
+        self._clean = last_clean(self._wanted, snapshots, arrivals)
+        self._held = check_held(oracle, run, self._clean)
         failing, notes = foreign(self._wanted, snapshots, arrivals)
         reasons = check_identity(self._wanted, run, oracle, repository_id, snapshots, arrivals)
         reasons += check_unreadable(run, snapshots, arrivals) + check_known(self._known, snapshots) + failing
         self._result["notes"] = [note.public() for note in notes]
+        if "files" not in self._wanted.levels or oracle["files"] is None:
+            reasons += self._held
         self._levels["arrival"], figures = judge_arrival(self._wanted, run, taken, self._now, reasons)
         self._figures.update(figures)
         self._figures["phases"]["fetch_s"] = time.monotonic() - began
@@ -300,12 +309,10 @@ class Fetch:
                 reason = Reason("no_files", "the oracle tells of no files, so none can be compared")
                 self._levels["files"] = level(0, [reason])
             return {}
-        compared = compare_files(
-            files["manifest"],
-            scan(f"{self._root}{PLACE}/{self._wanted.item}/files"),
-            files.get("must_have") or (),
-        )
-        reasons = list(compared.reasons)
+        restored = scan(f"{self._root}{PLACE}/{self._wanted.item}/files")
+        compared = compare_files(files["manifest"], restored, files.get("must_have") or ())
+        reasons = [*compared.reasons, *self._held]
+        reasons += check_content(self._wanted, files.get("tripwires") or {}, restored, self._clean)
         if len(files["manifest"]) != files["count"]:
             reasons.append(
                 Reason("manifest_damaged", f"the oracle counts {files['count']} files, its manifest is not it")
@@ -407,8 +414,14 @@ def scan(tree: str) -> dict[str, Found]:
     with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
         digests = pool.map(agent_files.hash_file, [path for path, _facts in listed])
         return {
-            path[len(tree) :]: Found(facts.st_size, f"{stat.S_IMODE(facts.st_mode):04o}", facts.st_mtime_ns, digest)
-            for (path, facts), digest in zip(listed, digests)
+            path[len(tree) :]: Found(
+                facts.st_size,
+                f"{stat.S_IMODE(facts.st_mode):04o}",
+                facts.st_mtime_ns,
+                digest,
+                tripwires.looks(tripwires.ending(path), head),
+            )
+            for (path, facts), (digest, head) in zip(listed, digests)
         }
 
 

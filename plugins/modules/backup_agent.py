@@ -177,6 +177,45 @@ options:
             description: The name of one of O(copies).
             type: str
             required: true
+      tripwires:
+        description:
+          - What makes a run suspect of harmful software. It is stored, held and INCOMPLETE until C(holdfast-agent clear).
+          - Shares are in percent of the new or changed files that a wire judges, O(jobs[].tripwires.change) of all files.
+        type: dict
+        suboptions:
+          canaries:
+            description:
+              - PDF files of our own to lay, each below one of O(jobs[].paths). A missing or changed one makes a run suspect.
+              - Never written over what is not ours, nor over one that was changed. Taken away again when unchanged.
+            type: list
+            elements: str
+            default: []
+          disable:
+            description: Wires to switch off.
+            type: list
+            elements: str
+            choices: [canary, magic, change, rename, entropy]
+            default: []
+          least:
+            description: Fewest files that raise a wire.
+            type: int
+            default: 10
+          magic:
+            description: Files of a known type that do not begin as it does.
+            type: int
+            default: 20
+          entropy:
+            description: Text files that look random.
+            type: int
+            default: 20
+          rename:
+            description: Files that went and came back with other content and an unknown ending.
+            type: int
+            default: 20
+          change:
+            description: Files that changed or went, where what came in their place looks spoilt.
+            type: int
+            default: 30
   copies:
     description:
       - Further repositories of this host, such as one in another place. Each gets its own credentials, certificate and pin.
@@ -298,9 +337,11 @@ from ansible_collections.holdfast.practice.plugins.module_utils import (
     agent_snapshots,
     agent_start,
     agent_status,
+    agent_tripwires,
     agent_watch,
     backup_host,
     backup_nas,
+    canary,
     database_engine,
     database_oracle,
     dump_pipe,
@@ -318,14 +359,17 @@ from ansible_collections.holdfast.practice.plugins.module_utils import (
     sqlite_oracle,
     stamp,
     system_account,
+    tripwires,
 )
 from ansible_collections.holdfast.practice.plugins.module_utils.host_state import (
     Change,
+    File,
     HostState,
     HostStateError,
     Wanted,
     describe,
     diff_of,
+    look_at,
     plan,
 )
 
@@ -348,8 +392,10 @@ PROGRAM = (
     agent_snapshots,
     agent_start,
     agent_status,
+    agent_tripwires,
     agent_watch,
     backup_nas,
+    canary,
     database_engine,
     database_oracle,
     dump_pipe,
@@ -365,6 +411,7 @@ PROGRAM = (
     restic,
     sqlite_door,
     sqlite_oracle,
+    tripwires,
 )
 REQUIRED = ("repository", "repository_password", "rest_password")
 # what may be so because the NAS is not set up yet: in check mode only a warning
@@ -532,6 +579,37 @@ def secrets_of(given: Mapping[str, str]) -> dict[str, str]:
     return {"repository-password": given["repository_password"], "rest-password": given["rest_password"]}
 
 
+def canaries(
+    jobs: Sequence[Mapping[str, Any]], params: Mapping[str, Any], found_jobs: Sequence[str]
+) -> tuple[list[File], list[str]]:
+    """Canaries to lay and to take away, and what to warn of."""
+    want = backup_host.canaries_of({**job, "practice": params["practice"], "host": params["host"]} for job in jobs)
+    here = [json_of(f"{backup_host.ETC}/jobs/{name}.json") for name in found_jobs]
+    old = backup_host.canaries_of(job for job in here if job.get("practice") and job.get("host"))
+    known = [json_of(f"{backup_host.STATE}/tripwires/{name}.json").get("canaries") for name in found_jobs]
+    seen = {path for each in known if isinstance(each, list) for path in each}
+    found = {}
+    for path in (*want, *old):
+        folder = look_at(str(Path(path).parent), read=False)
+        there = look_at(path) if folder and folder.kind == "dir" else None
+        if there is not None and there.kind != "file":
+            raise RefusedError(
+                "canary_taken", f"{path}: expected a file or nothing, found a {there.kind}; move it away"
+            )
+        owner, group = (folder.owner, folder.group) if folder and folder.kind == "dir" else (None, None)
+        found[path] = backup_host.Place(there.content if there else None, owner, group, path in seen)
+    return backup_host.plan_canaries(want, old, found)
+
+
+def json_of(path: str) -> dict[str, Any]:
+    """An object of the agent's; empty when there is none that can be read."""
+    try:
+        found = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
 def converge(module: AnsibleModule) -> dict[str, Any]:
     """Gather, plan, apply; returns what the module returns."""
     params = module.params
@@ -572,8 +650,11 @@ def converge(module: AnsibleModule) -> dict[str, Any]:
         fresh = [params["repository"]["url"], *fresh] if created else fresh
     else:
         want = backup_host.unwanted(found_jobs, program(), found_stores)
+    files, told = canaries(params["jobs"] if present else [], params, found_jobs)
+    for text in told:
+        module.warn(text)
     old = backup_host.stale(program(), names_in(f"{backup_host.LIB}/{backup_host.PACKAGE}"))
-    want = Wanted(want.dirs, [*old, *want.files], want.units)
+    want = Wanted(want.dirs, [*old, *want.files, *files], want.units)
     state = HostState(module.run_command)
     kept = [job["name"] for job in params["jobs"]] if present else []
     changes = plan(state.gather(want), want)
@@ -610,6 +691,12 @@ def main() -> None:
         "images": {"type": "dict", "options": images},
         "probes": {"type": "dict", "default": {}},
     }
+    wires = {
+        "canaries": {"type": "list", "elements": "str", "default": []},
+        "disable": {"type": "list", "elements": "str", "choices": list(tripwires.WIRES), "default": []},
+        "least": {"type": "int", "default": tripwires.Settings.least},
+        **{name: {"type": "int", "default": getattr(tripwires.Settings, name)} for name in tripwires.SHARES},
+    }
     job = {
         "name": {"type": "str", "required": True},
         "item": {"type": "str", "required": True},
@@ -625,6 +712,7 @@ def main() -> None:
         "min_size": {"type": "int", "default": 0},
         "mounts": {"type": "list", "elements": "str"},
         "copy": {"type": "dict", "options": {name: {"type": "str", "required": True} for name in ("of", "to")}},
+        "tripwires": {"type": "dict", "options": wires},
     }
     job["power"] = {
         "type": "dict",

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ansible_collections.holdfast.practice.plugins.plugin_utils.leaves import SSH_PORT, seconds, size_bytes
+from ansible_collections.holdfast.practice.plugins.plugin_utils.leaves import SSH_PORT, is_windows, seconds, size_bytes
 from ansible_collections.holdfast.practice.plugins.plugin_utils.model import (
     FINALDELAY_S,
     Item,
@@ -23,12 +23,14 @@ from ansible_collections.holdfast.practice.plugins.plugin_utils.model import (
     RestoreHost,
     Retired,
     Server,
+    Tripwires,
     Ups,
     Workstation,
     interval_s,
     schedule,
 )
 from ansible_collections.holdfast.practice.plugins.plugin_utils.proofs import turn
+from ansible_collections.holdfast.practice.plugins.plugin_utils.rules_items import hides
 from ansible_collections.holdfast.practice.plugins.plugin_utils.shutdown import Budget, budget
 from ansible_collections.holdfast.practice.plugins.plugin_utils.times import STAGGER_MIN, clock, minutes, usual_time
 
@@ -36,6 +38,7 @@ GROUPS = ("nas", "agents", "servers", "workstations", "restore_hosts", "power", 
 POOL_MOUNT = "/srv/holdfast"
 SPREAD_S = 300
 TIME_LIMIT_S = 7200
+CANARY = "Holdfast - please leave this file alone.pdf"
 RESTORE_ROOT = "/var/lib/holdfast/restore"
 # As the engines themselves say (a test compares); importing all of them would cost each start of Ansible a tenth more.
 RESTORE_PACKAGES = {"postgresql": ("postgresql-17",), "mariadb": ("mariadb-server",), "sqlite": ("python3",)}
@@ -343,6 +346,8 @@ class _Compiler:
             job["min_size"] = size_bytes(item.min_size)
         if item.mounts is not None:
             job["mounts"] = list(item.mounts)
+        if item.paths or item.images:
+            job["tripwires"] = _tripwires(item)
         return job
 
     def supplies(self, host: str, fed: Mapping[str, Ups]) -> dict[str, Any]:
@@ -448,6 +453,18 @@ class _Compiler:
                 for agent in self.agents
             },
         }
+
+
+def _tripwires(item: Item) -> dict[str, Any]:
+    """Settings of the tripwires; one canary in each folder where none is named and no exclude pattern hides it."""
+    wires = item.tripwires or Tripwires()
+    canaries = wires.canaries
+    if canaries is None:
+        laid = [f"{path}/{CANARY}" for path in item.paths or [] if not is_windows(path)]
+        canaries = [path for path in laid if not any(hides(pattern, path) for pattern in item.exclude or [])]
+    shares = {name: getattr(wires, name) for name in ("least", "magic", "entropy", "rename", "change")}
+    off = wires.disable or []
+    return {"canaries": list(canaries if "canary" not in off else []), "disable": list(off), **shares}
 
 
 def _schedule_words(item: Item, every: str | None, at: str | None) -> str:

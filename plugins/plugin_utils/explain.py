@@ -26,6 +26,13 @@ _DERIVED_MEANING = {
     "calendar": "systemd's expression for when the job starts",
     "spread_s": "within this time after it the host really starts, at a moment of its own",
     "time_limit_s": "a run that takes longer is ended and counts as failed",
+    "canaries": "files of ours that nobody has a reason to touch: a missing or changed one makes a run suspect",
+    "disable": "wires that are switched off",
+    "least": "fewer spoilt files than this raise nothing",
+    "magic": "so many percent of new or changed files not beginning as their type does make a run suspect",
+    "entropy": "so many percent of new or changed text files looking random make a run suspect",
+    "rename": "so many percent of new files being old ones with an unknown ending make a run suspect",
+    "change": "so many percent of all files changed or gone, and what came looking spoilt, make a run suspect",
     "url": "the host's own repository",
     "username": "the account that may add to this repository, and to no other",
     "accounts": "the accounts of this NAS, one for each host with something to protect",
@@ -116,6 +123,8 @@ def _worked_out(practice: Practice, inventory: Inventory) -> Iterator[tuple[KeyP
         for job in variables.get("backup_agent_jobs", ()):
             for key in ("calendar", "spread_s", "time_limit_s"):
                 yield ("jobs", host, job["name"], key), job[key]
+            for key, value in job.get("tripwires", {}).items():
+                yield ("jobs", host, job["name"], "tripwires", key), value
     for host, variables in hosts.items():
         if "nas_repository_accounts" in variables:
             yield ("repositories", host, "accounts"), [each["name"] for each in variables["nas_repository_accounts"]]

@@ -258,6 +258,33 @@ class Database(Part):
     )
 
 
+_WIRES = ("canary", "magic", "change", "rename", "entropy")
+Percent = Annotated[int, Field(ge=1, le=100)]
+
+
+class Tripwires(Part):
+    """What makes a backup suspect of harmful software. Shares are in percent of the files that a wire judges."""
+
+    canaries: Annotated[list[AbsolutePath], Several] | None = Field(
+        default=None,
+        description="a list of PDF files of our own to lay below paths; left out: one in each of them",
+    )
+    disable: Annotated[list[Annotated[str, *choice(*_WIRES)]], Several] | None = Field(
+        default=None, description="a list of wires to switch off, such as [change]"
+    )
+    least: Annotated[int, Field(ge=1, le=10**6)] = Field(
+        default=10, description="the fewest files that raise anything, a whole number from 1"
+    )
+    magic: Percent = Field(
+        default=20, description="files of a known type that do not begin as it does: a percentage, 1 to 100"
+    )
+    entropy: Percent = Field(default=20, description="text files that look random: a percentage, 1 to 100")
+    rename: Percent = Field(
+        default=20, description="files that came back under an unknown ending: a percentage, 1 to 100"
+    )
+    change: Percent = Field(default=30, description="files that changed or went: a percentage, 1 to 100")
+
+
 class Item(Part):
     """Something to protect: a database or folders. Take its times from schedule(), which knows the defaults."""
 
@@ -295,6 +322,9 @@ class Item(Part):
     images: Images | None = Field(default=None, description="{query: select ..., root: /srv/...}")
     probes: Annotated[dict[ItemId, Sql], NamedParts] | None = Field(
         default=None, description="named select statements that give one value each"
+    )
+    tripwires: Tripwires | None = Field(
+        default=None, description="{canaries: [...], disable: [...], least: 10}; left out: all wires, as they come"
     )
 
 

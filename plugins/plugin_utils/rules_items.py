@@ -50,6 +50,9 @@ def _items_whole(view: View) -> Iterator[Problem]:
                 if key in item.model_fields_set:
                     got = f"{key} without {'a database' if whole == 'database' else whole}"
                     yield view.problem((*here, key), got, f"{whole}: beside it", key=True)
+        if item.tripwires and not item.paths and not item.images:
+            got = "tripwires without paths or images"
+            yield view.problem((*here, "tripwires"), got, "files to watch", "leave it out", key=True)
         yield from _database_whole(view, name, item)
         yield from _times_whole(view, name, item)
 
@@ -135,7 +138,7 @@ def _below(path: str, roots: Iterable[str]) -> bool:
 _ANY_FILE = ("holdfast-any-file", "Any other.x")  # a pattern that matches both of these matches everything
 
 
-def _hides(pattern: str, path: str) -> bool:
+def hides(pattern: str, path: str) -> bool:
     """Say whether an exclude pattern hides a path, a folder above it, or all that lies in it, as the agent matches."""
     # most documents have no exclude, and each import costs something at every start of Ansible
     from ansible_collections.holdfast.practice.plugins.module_utils.agent_files import compile_excludes, excluded
@@ -160,7 +163,7 @@ def _items_paths(view: View) -> Iterator[Problem]:
                 got, expected = f"got {show(path)} (string)", "a path at or below one of paths"
                 yield view.problem(("protect", name, "must_have", index), got, expected)
         for index, pattern in enumerate(item.exclude or []):
-            hidden = next((path for path in [*wanted, *item.paths] if _hides(pattern, path)), None)
+            hidden = next((path for path in [*wanted, *item.paths] if hides(pattern, path)), None)
             if hidden:
                 what = "the must-have " if hidden in wanted else ""
                 got = f"the pattern {show(pattern)} hides {what}{show(hidden)}"
@@ -178,6 +181,24 @@ def _mounts(view: View) -> Iterator[Problem]:
             if known and not any(_below(each, [path]) or _below(path, [each]) for each in data):
                 got, expected = f"got {show(path)} (string)", "a mount point that holds this item's data, or lies in it"
                 yield view.problem(("protect", name, "mounts", index), got, expected)
+
+
+def _canaries(view: View) -> Iterator[Problem]:
+    for name, item in view.items.items():
+        if item is None or item.tripwires is None:
+            continue
+        for index, path in enumerate(item.tripwires.canaries or []):
+            here: KeyPath = ("protect", name, "tripwires", "canaries", index)
+            got = f"got {show(path)} (string)"
+            if not path.lower().endswith(".pdf"):
+                yield view.problem(here, got, "the name of a PDF that is not there yet", "let it end in .pdf")
+            elif not _below(path, item.paths or []) or path in (item.paths or []):
+                yield view.problem(here, got, "a path below one of paths")
+            else:
+                hidden = next((pattern for pattern in item.exclude or [] if hides(pattern, path)), None)
+                if hidden:
+                    got = f"the pattern {show(hidden)} of exclude hides {show(path)}"
+                    yield view.problem(here, got, "a canary that the backup sees", "give it another name")
 
 
 def _one_database_once(view: View) -> Iterator[Problem]:
@@ -236,6 +257,7 @@ RULES = (
     _items_whole,
     _items_paths,
     _mounts,
+    _canaries,
     _engines_fit,
     _one_database_once,
     _proofs,

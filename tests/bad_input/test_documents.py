@@ -132,6 +132,15 @@ BAD = {
     "the same path twice": Bad("[/home/reception/Documents]", "[/srv/x, /srv/x]", "protect.desk_files.paths", ("is listed twice",)),
     "key file outside": Bad("key: ssh_key", "key: /root/.ssh/id", "access.key", ("in the practice's folder",)),
     "must-have elsewhere": Bad("must_have: [/srv/clinic/documents/letters]", "must_have: [/srv/clinic/documents2]", "protect.documents.must_have[0]", ("at or below one of paths",)),
+    "canary elsewhere": Bad('at: "12:30"', 'at: "12:30", tripwires: {canaries: [/srv/x.pdf]}', "protect.desk_files.tripwires.canaries[0]", ("a path below one of paths",)),
+    "canary that is the folder": Bad("[/home/reception/Documents]", "[/home/reception/x.pdf], tripwires: {canaries: [/home/reception/x.pdf]}", "protect.desk_files.tripwires.canaries[0]", ("a path below one of paths",)),
+    "canary that is no PDF": Bad('at: "12:30"', 'at: "12:30", tripwires: {canaries: [/home/reception/Documents/x.docx]}', "protect.desk_files.tripwires.canaries[0]", ("let it end in .pdf",)),
+    "canary that is hidden": Bad('at: "12:30"', 'at: "12:30", exclude: ["*.pdf"], tripwires: {canaries: [/home/reception/Documents/x.pdf]}', "protect.desk_files.tripwires.canaries[0]", ('the pattern "*.pdf" of exclude hides', "give it another name")),
+    "unknown wire": Bad('at: "12:30"', 'at: "12:30", tripwires: {disable: [magick]}', "protect.desk_files.tripwires.disable[0]", ('did you mean "magic"?',)),
+    "wire off by a word": Bad('at: "12:30"', 'at: "12:30", tripwires: {magic: off}', "protect.desk_files.tripwires.magic", ("got false (boolean)", "a percentage, 1 to 100")),
+    "more than everything": Bad('at: "12:30"', 'at: "12:30", tripwires: {change: 101}', "protect.desk_files.tripwires.change", ("got 101 (integer)", "a percentage, 1 to 100")),
+    "none at all": Bad('at: "12:30"', 'at: "12:30", tripwires: {least: 0}', "protect.desk_files.tripwires.least", ("a whole number from 1",)),
+    "tripwires without files": Bad('images: {query: "select path from image", root: /srv/clinic/images}', "tripwires: {least: 5}", "protect.clinical_db.tripwires", ("tripwires without paths or images",)),
     # I37, I43, I44 names
     **{
         f"host name {name}": Bad("  desk1: ", f"  {name}: ", f"hosts.{shown}", ("1-63 characters a-z 0-9 -",))

@@ -39,7 +39,7 @@ ROWS = [
     Row("I01", "text for all hosts", [("hosts:\n", "hosts: srv1\nprotect_also:\n")], ['7: hosts: got "srv1" (string); expected the machines, by name', '8: protect_also: unknown key "protect_also"; expected one of practice, contacts, hours, objectives, access, hosts, protect, copies, line, retention, maintenance, power, prove, alerts, retired; did you mean "protect"?']),
     # I02
     Row("I02", "misspelt section", [("retention:", "retenton:")], ['22: retenton: unknown key "retenton"; expected one of practice, contacts, hours, objectives, access, hosts, protect, copies, line, retention, maintenance, power, prove, alerts, retired; did you mean "retention"?']),
-    Row("I02", "misspelt key deep inside", [("must_have:", "must_hav:")], ['19: protect.documents.must_hav: unknown key "must_hav"; expected one of database, paths, exclude, must_have, min_files, min_size, mounts, class, every, at, days, time_limit, size, daily_change, images, probes; did you mean "must_have"?']),
+    Row("I02", "misspelt key deep inside", [("must_have:", "must_hav:")], ['19: protect.documents.must_hav: unknown key "must_hav"; expected one of database, paths, exclude, must_have, min_files, min_size, mounts, class, every, at, days, time_limit, size, daily_change, images, probes, tripwires; did you mean "must_have"?']),
     # I03
     Row("I03", "no time zone", [(", timezone: Australia/Sydney", "")], ["1: practice.timezone: missing; expected an IANA region zone such as Australia/Perth"]),
     # I04
@@ -50,7 +50,7 @@ ROWS = [
     Row("I07", "octal", [('at: "12:30"', 'at: "12:30", min_files: 0750')], ["20: protect.desk_files.min_files: got 488 (integer); expected a whole number from 1; YAML reads 0750 as an octal number"]),
     Row("I07", "octal in the new way", [('at: "12:30"', 'at: "12:30", min_files: 0o750')], ['20: protect.desk_files.min_files: got "0o750" (string); expected a whole number from 1']),
     Row("I07", "octal that is none", [('at: "12:30"', 'at: "12:30", min_files: 0899')], ['20: protect.desk_files.min_files: got "0899" (string); expected a whole number from 1']),
-    Row("I07", "mode, which no document has", [('at: "12:30"', 'at: "12:30", mode: 0750')], ['20: protect.desk_files.mode: unknown key "mode"; expected one of database, paths, exclude, must_have, min_files, min_size, mounts, class, every, at, days, time_limit, size, daily_change, images, probes']),
+    Row("I07", "mode, which no document has", [('at: "12:30"', 'at: "12:30", mode: 0750')], ['20: protect.desk_files.mode: unknown key "mode"; expected one of database, paths, exclude, must_have, min_files, min_size, mounts, class, every, at, days, time_limit, size, daily_change, images, probes, tripwires']),
     # I08
     Row("I08", "version 1.10", [("name: clinic}", "name: clinic, version: 1.10}")], ["14: protect.clinical_db.database.version: got 1.1 (number); expected the engine's version in quotes, such as \"17\" or \"10.11\"; write \"1.10\" in quotes"]),
     Row("I08", "version 15.0", [("name: clinic}", "name: clinic, version: 15.0}")], ["14: protect.clinical_db.database.version: got 15.0 (number); expected the engine's version in quotes, such as \"17\" or \"10.11\"; write \"15.0\" in quotes"]),

@@ -153,7 +153,7 @@ print(len(manifest))
 """
     host.check_output(RESTIC + f"restore -q {found['snapshots']['files']} --target /root/back")
     try:
-        assert host.check_output(f"python3 -c {shlex.quote(script)}") == "20"
+        assert host.check_output(f"python3 -c {shlex.quote(script)}") == "21"  # and a canary
     finally:
         host.check_output("rm -r /root/back")
 

@@ -56,8 +56,9 @@ def test_unchanged_files_are_not_read_again_and_changed_ones_are(tree, monkeypat
 
 
 def test_a_file_written_this_moment_is_not_trusted_next_time(tree):
-    _manifest, cache = files.build([str(tree)], [], {})
-    assert cache == {}
+    first, cache = files.build([str(tree)], [], {})
+    again, _cache = files.build([str(tree)], [], json.loads(files.cache_text(cache))["files"])
+    assert (again.hashed, again.entries) == (len(ODD), first.entries)
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"schema": 2, "files": {}}', '{"schema": 1, "files": {"a": 1}}'])
@@ -222,3 +223,25 @@ def test_images_are_absolute_or_below_the_root(root, name, path):
 @pytest.mark.parametrize(("path", "inside"), [("/a", True), ("/a/b", True), ("/ab", False), ("/", False)])
 def test_below_is_by_path_parts(path, inside):
     assert files.below(path, ["/a"]) is inside
+
+
+def test_a_file_that_just_changed_is_read_again_and_known_by_its_hash(tmp_path):
+    file = tmp_path / "a"
+    file.write_text("x")
+    seen = []
+
+    def see(path, known, digest, head):
+        seen.append((path, known and known[4] == digest, head))
+        return "magic"
+
+    _manifest, cache = files.build([str(tmp_path)], [], {}, see=see)
+    manifest, again = files.build([str(tmp_path)], [], cache, see=see)
+    assert seen == [(str(file), None, b"x"), (str(file), True, b"x")]
+    assert (manifest.looks, manifest.hashed) == ({str(file): "magic"}, 1)
+    os.utime(file, ns=(1, 1))
+    settled = {path: [1, 1, file.stat().st_ctime_ns, file.stat().st_ino, *facts[4:]] for path, facts in again.items()}
+    manifest, _cache = files.build([str(tmp_path)], [], settled, see=see)
+    assert (manifest.looks, manifest.hashed, len(seen)) == ({str(file): "magic"}, 0, 2)
+    # a cache of an earlier version knows no looks
+    manifest, _cache = files.build([str(tmp_path)], [], {p: f[:5] for p, f in settled.items()}, see=see)
+    assert (manifest.looks, manifest.hashed) == ({}, 0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from ansible_collections.holdfast.practice.plugins.module_utils import agent_job
+from ansible_collections.holdfast.practice.plugins.module_utils import agent_job, tripwires
 
 GOOD = {
     "schema": 1,
@@ -36,6 +36,10 @@ def test_a_good_job_is_read_whole():
     assert job.database is not None
     assert job.database.images == {"query": "select path from image", "root": "/srv/clinic/images"}
     assert job.paths == ("/srv/clinic/documents", "/srv/Ärzte und Briefe")
+    assert job.tripwires == tripwires.Settings()
+    given = {"canaries": ["/srv/clinic/documents/x.pdf"], "disable": ["magic"], "least": 3}
+    job = agent_job.parse(json.dumps({**GOOD, "tripwires": given}))
+    assert job.tripwires == tripwires.Settings(("/srv/clinic/documents/x.pdf",), ("magic",), 3)
 
 
 @pytest.mark.parametrize(
@@ -50,6 +54,14 @@ def test_every_engine_has_its_own_way_to_name_a_database(database):
     ("change", "says"),
     [
         ({"schema": 2}, "schema 2"),
+        ({"tripwires": "x"}, "tripwires: expected an object"),
+        ({"tripwires": {"magick": 2}}, "tripwires.magick: unknown key"),
+        ({"tripwires": {"magic": 0}}, "tripwires.magic 0: expected a whole number from 1 to 100"),
+        ({"tripwires": {"change": 101}}, "tripwires.change 101"),
+        ({"tripwires": {"least": True}}, "tripwires.least True: expected a whole number from 1"),
+        ({"tripwires": {"disable": ["x"]}}, "tripwires.disable ['x']"),
+        ({"tripwires": {"canaries": ["a.pdf"]}}, "tripwires.canaries 'a.pdf': expected a plain absolute path"),
+        ({"tripwires": {"canaries": ["/a/b.docx"]}}, "its name ends in .pdf"),
         ({"name": "../x"}, "name '../x'"),
         ({"name": ""}, "name ''"),
         ({"practice": None}, "practice: missing"),

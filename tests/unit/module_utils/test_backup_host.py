@@ -212,3 +212,44 @@ def test_what_a_host_has_of_jobs_and_copies_is_found_by_its_files():
         "a", "b.offsite", "c.x", "d", "d.offsite",
     ]  # fmt: skip
     assert backup_host.stores_found(["repository.json", "repository.offsite.json", "nas.pem"]) == ["offsite"]
+
+
+# --- canaries
+
+OURS, OTHER = b"ours", b"other"
+HERE = backup_host.Place
+
+
+@pytest.mark.parametrize(
+    ("want", "old", "place", "steps", "says"),
+    [
+        (True, False, HERE(None, "reception", "staff"), [("lay", "reception", "staff")], ""),
+        (True, True, HERE(OURS, "reception", "staff", True), [], ""),
+        (True, True, HERE(None, None, None), [], "no such folder yet"),
+        # evidence stays as it is
+        (True, True, HERE(OTHER, "reception", "staff", True), [], "this canary is changed"),
+        (True, True, HERE(None, "reception", "staff", True), [], "this canary is missing"),
+        (False, True, HERE(OURS, "reception", "staff", True), [("take",)], ""),
+        (False, True, HERE(OTHER, "reception", "staff", True), [], "left there because it was changed"),
+        (False, True, HERE(None, "reception", "staff", True), [], ""),
+    ],
+)
+def test_canaries_are_laid_left_and_taken_away(want, old, place, steps, says):
+    path = "/srv/x/leave.pdf"
+    files, told = backup_host.plan_canaries({path: OURS} if want else {}, {path: OURS} if old else {}, {path: place})
+    assert [("take",) if file.content is None else ("lay", file.owner, file.group) for file in files] == steps
+    assert says in " ".join(told)
+    assert bool(told) == bool(says)
+
+
+def test_what_is_not_ours_is_never_written_over():
+    path = "/srv/x/leave.pdf"
+    with pytest.raises(backup_host.BackupHostError, match="there is another file"):
+        backup_host.plan_canaries({path: OURS}, {}, {path: HERE(OTHER, "root", "root")})
+
+
+def test_a_canary_is_whose_it_is():
+    jobs = [{**JOB, "practice": p, "host": "server1", "tripwires": {"canaries": ["/a.pdf"]}} for p in ("one", "two")]
+    contents = [backup_host.canaries_of([job])["/a.pdf"] for job in jobs]
+    assert contents[0] != contents[1]
+    assert backup_host.canaries_of([JOB]) == {}

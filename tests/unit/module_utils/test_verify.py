@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from ansible_collections.holdfast.practice.plugins.module_utils import verify
+from ansible_collections.holdfast.practice.plugins.module_utils import canary, verify
 from ansible_collections.holdfast.practice.plugins.module_utils.verify import (
     FAIL,
     INCONCLUSIVE,
@@ -288,6 +288,70 @@ def test_age_is_judged_by_both_clocks(taken, arrived, want, loss):
 def test_an_old_backup_is_spelt_out():
     judged, _ = verify.judge_arrival(WANTED, Run(ORACLE, NOW - 259200), NOW - 259200, NOW, [])
     assert judged["reasons"][0]["message"] == "RPO exceeded: 72h > 24h"
+
+
+# --- suspicion
+
+
+def held(each, hold="suspect"):
+    return Snapshot(each.id, each.time, each.host, each.tags | {f"hold={hold}"})
+
+
+@pytest.mark.parametrize(
+    ("snapshots", "arrivals", "want"),
+    [
+        ([held(ORACLE), snapshot("c", run="R0")], {ORACLE.id: NOW - 600, "c" * 64: NOW - 9000}, "c"),
+        ([held(ORACLE), snapshot("c"), snapshot("d")], {"c" * 64: NOW - 50, "d" * 64: NOW - 9000}, "c"),  # by arrival
+        ([held(ORACLE), held(snapshot("c"), "unclean-boot")], {ORACLE.id: NOW, "c" * 64: NOW}, None),
+        ([held(ORACLE), snapshot("c", job="other"), FILES], {"c" * 64: NOW, FILES.id: NOW}, None),
+        ([held(ORACLE), snapshot("c")], {ORACLE.id: NOW}, None),  # never arrived
+    ],
+)
+def test_the_last_clean_run(snapshots, arrivals, want):
+    found = verify.last_clean(WANTED, snapshots, arrivals)
+    assert (found.oracle.id[0] if found else None) == want
+
+
+def test_a_suspect_run_is_no_good_backup_and_the_last_clean_one_is_named():
+    clean = Run(snapshot("c"), NOW - 9000)
+    for told, run in ((oracle(holds=["suspect"]), ORACLE), (oracle(), held(ORACLE))):
+        (reason,) = verify.check_held(told, Run(run, NOW), clean)
+        assert (reason.code, reason.verdict) == ("suspect", FAIL)
+        assert "snapshot cccccccc, arrived 2027-01-15T05:30:00Z" in reason.message
+    (reason,) = verify.check_held(oracle(holds=["suspect"]), Run(ORACLE, NOW), None)
+    assert "No run without suspicion is left" in reason.message
+    assert verify.check_held(oracle(holds=["unclean-boot"]), Run(ORACLE, NOW), None) == []
+    assert verify.check_held(oracle(), Run(ORACLE, NOW), clean) == []
+
+
+CANARY = "/d/leave.pdf"
+
+
+@pytest.mark.parametrize(
+    ("noted", "wrong", "want"),
+    [
+        ({}, 0, []),
+        ({}, 9, []),  # fewer than ten are no encryptor
+        ({}, 10, []),  # and fewer than a fifth
+        ({}, 20, ["content_spoilt"]),
+        ({"least": 30}, 20, []),
+        ({"accepted": 15}, 20, []),  # a person knows of these
+        ({"judged": ["entropy"]}, 60, []),
+        ({"canaries": {CANARY: "aa"}}, 0, ["canary_differs"]),
+    ],
+)
+def test_content_that_does_not_look_like_what_it_is(noted, wrong, want):
+    restored = {f"/d/{n}.pdf": found(look="magic" if n < wrong else "") for n in range(100)}
+    reasons = verify.check_content(WANTED, noted, restored, None)
+    assert codes(reasons) == want
+    assert not any("/d/" in reason.message for reason in reasons)
+
+
+def test_a_canary_that_is_right_is_so_by_its_own_bytes_not_by_what_the_oracle_says():
+    right = canary.digest(WANTED.practice, WANTED.host, CANARY)
+    noted = {"canaries": {CANARY: "whatever"}}
+    assert verify.check_content(WANTED, noted, {CANARY: found(blake2b=right)}, None) == []
+    assert codes(verify.check_content(WANTED, noted, {CANARY: found(blake2b="bb")}, None)) == ["canary_differs"]
 
 
 # --- files

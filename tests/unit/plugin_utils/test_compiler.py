@@ -12,8 +12,10 @@ import pytest
 import yaml
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible_collections.holdfast.practice.plugins.inventory import practice
+from ansible_collections.holdfast.practice.plugins.module_utils.tripwires import SHARES, WIRES, Settings
 from ansible_collections.holdfast.practice.plugins.plugin_utils import check, compiler, source
 from ansible_collections.holdfast.practice.plugins.plugin_utils.compiler import Template
+from ansible_collections.holdfast.practice.plugins.plugin_utils.model import Tripwires
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 EXAMPLE = (REPOSITORY / "inventories" / "harbour-street" / "practice.yml").read_text()
@@ -164,7 +166,18 @@ def test_agent_jobs():
         "must_have": ["/srv/clinic/documents/letters"],
         "min_files": 1,
         "power": {"monitors": ["ups1@198.18.0.11"], "min_supplies": 1},
+        "tripwires": {
+            "canaries": ["/srv/clinic/documents/Holdfast - please leave this file alone.pdf"],
+            "disable": [],
+            "least": 10,
+            "magic": 20,
+            "entropy": 20,
+            "rename": 20,
+            "change": 30,
+        },
     }
+    # images are watched, and no file of ours is laid among them
+    assert database["tripwires"]["canaries"] == []
     assert database["database"]["images"]["root"] == "/srv/clinic/images"
     assert list(database["database"]["probes"]) == ["newest_appointment", "newest_entry"]
     assert database["calendar"][0].startswith("*-*-* 00/4:")
@@ -180,6 +193,23 @@ def test_what_must_be_there_reaches_the_job_only_where_it_is_said():
         "mounts": ["/home"],
     }
     assert (database["mounts"], "min_size" in database) == ([], False)
+
+
+def test_tripwires():
+    def wires(written):
+        inventory = changed(('at: "12:30"', f'at: "12:30", {written}'))
+        return inventory.host_vars["desk1"]["backup_agent_jobs"][0]["tripwires"]
+
+    assert wires("tripwires: {canaries: [/home/reception/Documents/x.pdf], least: 5}") == {
+        **{key: getattr(Settings, key) for key in SHARES},
+        "canaries": ["/home/reception/Documents/x.pdf"],
+        "disable": [],
+        "least": 5,
+    }
+    assert wires("tripwires: {disable: [canary]}")["canaries"] == []
+    assert wires('exclude: ["*.pdf"]')["canaries"] == [], "what the backup does not see is no canary"
+    assert Tripwires().least == Settings.least
+    assert set(WIRES) == {"canary", *SHARES}
 
 
 def test_ipv6_is_in_brackets_where_a_port_follows():

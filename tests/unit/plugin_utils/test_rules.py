@@ -10,7 +10,8 @@ import pytest
 from ansible_collections.holdfast.practice.plugins.plugin_utils import check, source
 from ansible_collections.holdfast.practice.plugins.plugin_utils.leaves import is_windows, plain_address, url_host
 from ansible_collections.holdfast.practice.plugins.plugin_utils.regions import AWS, kilometres
-from ansible_collections.holdfast.practice.plugins.plugin_utils.rules_items import _below, _hides
+from ansible_collections.holdfast.practice.plugins.plugin_utils.rules_items import _below
+from ansible_collections.holdfast.practice.plugins.plugin_utils.rules_items import hides as _hides
 
 GOOD = (Path(__file__).parents[2] / "bad_input" / "documents" / "good.txt").read_text("utf-8")
 
