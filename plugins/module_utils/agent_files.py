@@ -257,6 +257,29 @@ def stored_files(listing: str) -> dict[str, int]:
     return found
 
 
+class Told:
+    """What ``restic backup --json --verbose=2`` tells of each regular file that it has stored."""
+
+    def __init__(self, paths: Iterable[str]) -> None:
+        self.expected = dict.fromkeys(map(printable, paths), 0)
+        self._waiting = set(self.expected)
+        self._others = 0
+
+    def take(self, line: bytes) -> bool:
+        """Take a line of restic's output if it tells of a file or folder."""
+        if not line.startswith(b'{"message_type":"verbose_status"'):
+            return False
+        item = str(json.loads(line).get("item") or "/")
+        if not item.endswith("/"):  # a folder, or the end of a count
+            self._others += item not in self._waiting
+            self._waiting.discard(item)
+        return True
+
+    def as_expected(self, files: int) -> bool:
+        """Has it told of every expected file once, and of no other? files: how many it says it has stored."""
+        return not self._waiting and not self._others and files == len(self.expected)
+
+
 def error_paths(said: str) -> list[str]:
     """Paths of the errors of single files and folders in what ``restic backup --json`` printed."""
     paths = []

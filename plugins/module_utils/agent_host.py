@@ -38,6 +38,11 @@ class Places:
     machine_id: Path = Path("/etc/machine-id")
     boot_id: Path = Path("/proc/sys/kernel/random/boot_id")
 
+    @property
+    def seen(self) -> Path:
+        """Which repositories they were that were opened last."""
+        return self.state / "repositories.json"
+
     def job(self, name: str) -> Path:
         """File of a job."""
         return self.etc / "jobs" / f"{name}.json"

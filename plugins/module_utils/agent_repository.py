@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from pathlib import Path
 from typing import Callable
 
 from . import backup_nas, restic
-from .agent_host import Places, read_json
+from .agent_host import Places, read_json, write_json
 from .agent_job import Job
 
 KNOCK_S = 15.0
@@ -58,29 +59,35 @@ def check_stamp(job: Job, places: Places) -> None:
         )
 
 
-def knock(opened: restic.Restic, timeout_s: float) -> bool:
-    """Say whether there is a repository for this host. Raises NasError."""
+def knock(opened: restic.Restic, timeout_s: float) -> bytes | None:
+    """The sealed config of this host's repository; None when there is none for it. Raises NasError."""
     env, repository = opened.env, opened.repository
     user, password = env["RESTIC_REST_USERNAME"], env["RESTIC_REST_PASSWORD"]
-    return backup_nas.knock(repository.url, str(repository.cacert), user, password, timeout_s)
+    return backup_nas.config(repository.url, str(repository.cacert), user, password, timeout_s)
 
 
 def identify(opened: restic.Restic, places: Places, store: str = "") -> str:
     """Id of the repository, which has to be the pinned one. Raises RunError, ResticError, NasError."""
-    exists = knock(opened, KNOCK_S)
-    if not exists:
+    config = knock(opened, KNOCK_S)
+    if config is None:
         where = f"the server of the copy {store}" if store else "the NAS"
         raise RunError(
             "repository_missing",
             f"{where} has no repository for this host. If one was there before, find out who removed it; "
             "nothing is created here. site.yml creates the first one",
         )
-    found = opened.id()
     pinned = (read_json(places.etc / pin_name(store)) or {}).get("id")
+    # restic takes a second to open a repository. Its config never changes: the same bytes as last time are the same repository
+    seen = {"id": pinned, "config": hashlib.blake2b(config).hexdigest()}
+    known = read_json(places.seen) or {}
+    if pinned and known.get(store) == seen:
+        return str(pinned)
+    found = opened.id()
     if found != pinned:
         raise RunError(
             "identity_mismatch",
             f"the repository is {found[:8]}, the one pinned on this host is {str(pinned)[:8]}; "
             "find out who replaced it before anything is stored",
         )
+    write_json(places.seen, {**known, store: seen})
     return found

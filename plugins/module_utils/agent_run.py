@@ -17,9 +17,9 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Callable
 
-from . import agent_files, agent_gate, agent_mounts, agent_tripwires, agent_watch, backup_nas, restic
+from . import agent_files, agent_gate, agent_link, agent_mounts, agent_tripwires, agent_watch, backup_nas, restic
 from .agent_copy import Copying
 from .agent_host import (
     EXIT,
@@ -151,10 +151,12 @@ class Backup:
     def _tags(self, part: str) -> list[str]:
         return [f"practice={self.job.practice}", f"job={self.job.name}", f"run={self.run_id}", f"part={part}"]
 
-    def _restic_backup(self, part: str, rest: Sequence[str], stdin: bytes = b"") -> restic.Summary:
+    def _restic_backup(
+        self, part: str, rest: Sequence[str], stdin: bytes = b"", take: Callable[[bytes], bool] = lambda _line: False
+    ) -> restic.Summary:
         arguments = restic.backup_arguments(self.job.host, self._tags(part), *rest)
         command, env = restic.command(self.restic.repository, *arguments), {**self.restic.env, **RESTIC_PROGRESS}
-        code, out, err = self.children.run(command, env, stdin, self.progress.restic)
+        code, out, err = self.children.run(command, env, stdin, lambda line: take(line) or self.progress.restic(line))
         summary = restic.summary_of(code, out, err)
         self.troubles = agent_files.error_paths(out + "\n" + err)
         self.outcome.snapshots[part] = summary.snapshot
@@ -266,14 +268,15 @@ class Backup:
         read = [*roots, *extra]
         names = b"".join(os.fsencode(path) + b"\0" for path in read)
         self.progress.begin("files", len(manifest.entries), manifest.bytes)
-        summary = self._restic_backup("files", [*options, "--files-from-raw", "-"], names)
+        told = agent_files.Told(str(entry["path"]) for entry in manifest.entries)
+        summary = self._restic_backup("files", ["--verbose=2", *options, "--files-from-raw", "-"], names, told.take)
         unread = sum(1 for path in self.troubles if agent_files.still_there(path))
         if not summary.complete and (unread or not self.troubles):
             self.outcome.add("files_unreadable", f"restic could not read {unread or 'some'} files or folders")
         self.progress.begin("settle")
         filled = [root for root in roots if root not in manifest.empty_roots]
         now = agent_files.look(read, self.job.exclude)
-        meanwhile = agent_files.settle(manifest, now, self._stored(summary.snapshot), began_ns)
+        meanwhile = agent_files.settle(manifest, now, self._stored(summary, told), began_ns)
         if meanwhile.gap:
             self.outcome.add("coverage_gap", f"{meanwhile.gap} files differ between the disk and the snapshot")
         self._judge_meanwhile(manifest, filled)
@@ -296,9 +299,11 @@ class Backup:
         self.outcome.files += len(manifest.entries)
         self.outcome.bytes += manifest.bytes
 
-    def _stored(self, snapshot: str) -> dict[str, int]:
-        """What is in a snapshot, as restic reads it back."""
-        command = restic.command(self.restic.repository, "ls", "--json", "--no-lock", snapshot)
+    def _stored(self, summary: restic.Summary, told: agent_files.Told) -> Mapping[str, int]:
+        """Sizes of the files in a snapshot: as restic reads it back, unless it has told of the expected files only."""
+        if told.as_expected(summary.files):
+            return told.expected
+        command = restic.command(self.restic.repository, "ls", "--json", "--no-lock", summary.snapshot)
         code, out, err = self.children.run(command, self.restic.env)
         restic.check(code, "", err)
         return agent_files.stored_files(out)
@@ -433,7 +438,7 @@ def finish(places: Places, record: dict[str, Any]) -> None:
 
 def gates_of(job: Job, places: Places) -> list[agent_watch.Gate]:
     """Everything that may keep this job from running."""
-    return agent_gate.power_gate(job.name, job.power, places)
+    return [*agent_gate.power_gate(job.name, job.power, places), *agent_link.link_gate(job.url)]
 
 
 def out_of_time(opened: restic.Restic, outcome: Outcome) -> None:

@@ -440,6 +440,7 @@ def unwanted(found_jobs: Sequence[str], program: Iterable[str], found_stores: Se
         *(file for name in found_stores for file in _store_gone(name)),
         File(f"{ETC}/nas.pem", None),
         File(pin_file(), None),
+        File(f"{STATE}/repositories.json", None),
         File(SERVICE, None),
         File(SETTLE, None),
         File(f"{UNITS}/{RESUME}", None),

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 _EXPIRED, _NOT_YET_VALID = 10, 9
 _PARTIAL_CHAIN = 0x80000
 _STRICT = 0x20
+CONFIG_BYTES = 65536  # a config has some 150
 
 
 class NasError(Exception):
@@ -63,14 +64,20 @@ def expiry_of(cafile: str) -> str:
 
 def knock(url: str, cafile: str, username: str, password: str, timeout_s: float = 15.0) -> bool:
     """True when the repository exists, False when the account works and has none. Raises NasError for the rest."""
+    return config(url, cafile, username, password, timeout_s) is not None
+
+
+def config(url: str, cafile: str, username: str, password: str, timeout_s: float = 15.0) -> bytes | None:
+    """Get a repository's config, sealed; None when the account works and has no repository. Raises NasError for the rest."""
     host, port, path = split_url(url)
     where = f"{host}:{port}"
     login = base64.b64encode(f"{username}:{password}".encode()).decode("ascii")
     connection = http.client.HTTPSConnection(host, port, timeout=timeout_s, context=pinned_context(cafile))
     try:
         connection.connect()
-        connection.request("HEAD", path + "config", headers={"Authorization": "Basic " + login})
-        status = connection.getresponse().status
+        connection.request("GET", path + "config", headers={"Authorization": "Basic " + login})
+        answer = connection.getresponse()
+        status, content = answer.status, answer.read(CONFIG_BYTES)
     except ssl.SSLCertVerificationError as error:
         raise _certificate_error(error, where, cafile) from error
     except ssl.SSLError as error:
@@ -83,7 +90,7 @@ def knock(url: str, cafile: str, username: str, password: str, timeout_s: float 
         raise NasError("nas_unreachable", message) from error
     finally:
         connection.close()
-    return judge_status(status, where, username)
+    return content if judge_status(status, where, username) else None
 
 
 def judge_status(status: int, where: str, username: str) -> bool:

@@ -460,3 +460,27 @@ def test_an_exclude_that_hides_every_image_is_no_backup(places, tmp_path):
     with pytest.raises(agent_run.RunError) as caught:
         busy.backup._back_up_files(oracle)
     assert caught.value.code == "must_have_excluded"
+
+
+def test_a_repository_is_opened_only_where_its_config_is_not_the_one_of_last_time(places, monkeypatch):
+    opened = []
+    configs = iter([b"sealed", b"sealed", b"other", None])
+    pin = places.etc / "repository.json"
+    pin.write_text('{"id": "abc"}')
+    door = SimpleNamespace(id=lambda: opened.append(1) or "abc")
+    monkeypatch.setattr(agent_repository, "knock", lambda _opened, _timeout_s: next(configs))
+    assert [agent_repository.identify(door, places) for _ in range(3)] == ["abc"] * 3
+    assert len(opened) == 2
+    with pytest.raises(agent_repository.RunError, match="has no repository"):
+        agent_repository.identify(door, places)
+
+
+def test_a_pin_that_was_changed_is_asked_about_again(places, monkeypatch):
+    pin = places.etc / "repository.json"
+    monkeypatch.setattr(agent_repository, "knock", lambda _opened, _timeout_s: b"sealed")
+    door = SimpleNamespace(id=lambda: "abc")
+    pin.write_text('{"id": "abc"}')
+    agent_repository.identify(door, places)
+    pin.write_text('{"id": "def"}')
+    with pytest.raises(agent_repository.RunError, match="the one pinned on this host is def"):
+        agent_repository.identify(door, places)

@@ -245,3 +245,34 @@ def test_a_file_that_just_changed_is_read_again_and_known_by_its_hash(tmp_path):
     # a cache of an earlier version knows no looks
     manifest, _cache = files.build([str(tmp_path)], [], {p: f[:5] for p, f in settled.items()}, see=see)
     assert (manifest.looks, manifest.hashed) == ({}, 0)
+
+
+def told(paths, items):
+    found = files.Told(paths)
+    for item in items:
+        line = json.dumps({"message_type": "verbose_status", "action": "new", "item": item}, separators=(",", ":"))
+        assert found.take(line.encode() + b"\n")
+    return found
+
+
+@pytest.mark.parametrize(
+    ("paths", "items", "count", "expected"),
+    [
+        (["/x/a", "/x/b"], ["/x/b", "/x/a", "/x/", "/", ""], 2, True),
+        (["/x/a", "/x/b"], ["/x/a", "/x/"], 1, False),
+        (["/x/a"], ["/x/a", "/x/new"], 2, False),
+        (["/x/a"], ["/x/a"], 2, False),  # restic stored one that it did not tell of
+        (["/x/\udcff"], ["/x/\ufffd"], 1, True),
+        (["/x/\udcff", "/x/\udcfe"], ["/x/\ufffd", "/x/\ufffd"], 2, False),  # names that restic cannot tell apart
+        ([], ["/x/"], 0, True),
+    ],
+)
+def test_what_restic_tells_is_enough_only_where_it_is_what_was_expected(paths, items, count, expected):
+    assert told(paths, items).as_expected(count) is expected
+
+
+def test_other_lines_of_restic_are_left_to_others():
+    found = files.Told(["/x/a"])
+    assert not found.take(b'{"message_type":"status","percent_done":1}\n')
+    assert not found.take(b'{"message_type":"error","error":{},"item":"/x/a"}\n')
+    assert not found.as_expected(1)

@@ -39,7 +39,7 @@ def serve(tmp_path):
         seen = []
 
         class Handler(http.server.BaseHTTPRequestHandler):
-            def do_HEAD(self):
+            def do_GET(self):
                 seen.append((self.path, self.headers["Authorization"]))
                 self.send_response(status)
                 self.end_headers()
