@@ -24,6 +24,7 @@ ADVICE = {
     "database_unreachable": "look whether the database server runs: systemctl status",
     "dump_failed": "the engine's own words are in the reason; nothing was kept of this dump",
     "dump_missing": "take another run: holdfast-agent snapshots JOB",
+    "dump_timeout": "look for a locked table or an overloaded server; a dump that really needs longer: dump_limit",
     "dump_truncated": "take another run: holdfast-agent snapshots JOB",
     "files_differ": "take another run, and have the NAS's disks looked at: a proof (prove.yml) finds out what is damaged",
     "files_missing": "take another run, and have the NAS's disks looked at: a proof (prove.yml) finds out what is damaged",
@@ -35,6 +36,9 @@ ADVICE = {
     "internal_error": "report it with the journal's lines; the run before this one is still there",
     "job_invalid": _SITE,
     "killed": _AGAIN,
+    "mount_gone": "look at the machine that serves the volume, and at the network",
+    "mount_missing": "mount the volume; if the data was moved for good, write mounts: [] for the item",
+    "must_have_excluded": "correct exclude: in the practice document",
     "must_have_missing": _DISK,
     "nas_error": "look at the backup server's journal on the NAS",
     "nas_full": "make room on the NAS, or raise this host's quota",
@@ -68,6 +72,8 @@ ADVICE = {
     "tables_not_transactional": "ALTER TABLE ... ENGINE=InnoDB, with the software's vendor",
     "time_limit": "find out why it takes so long, or raise time_limit in the practice document",
     "too_few_files": _DISK,
+    "too_small": _DISK,
+    "window_ended": "give the item a wider window, or at_window_end: throttle",
     "wrong_repository_password": "the vault's password is not the one that the repository was made with; do not change either",
 }
 

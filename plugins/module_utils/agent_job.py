@@ -5,11 +5,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from .agent_gate import Power, power_faults
+from .agent_window import Hours, hours_faults, hours_of
 from .database_engine import Database
 from .engines import ENGINES
 from .tripwires import SHARES, WIRES, Settings
@@ -18,11 +19,13 @@ SCHEMA = 1
 ITEM = re.compile(r"[a-z0-9](?:[a-z0-9_-]{0,62})")
 # a copy's job is called by the job that it copies and the store that it copies to, such as documents.offsite
 NAME = re.compile(rf"{ITEM.pattern}(?:\.{ITEM.pattern})?")
+IO_CLASSES = ("best-effort", "idle")
 _KEYS = {
     "schema", "practice", "host", "repository", "name", "item", "class", "calendar", "spread_s", "time_limit_s",
     "database", "paths", "exclude", "must_have", "min_files", "tripwires", "copy",
     "min_size", "mounts",
     "power",
+    "timezone", "window", "at_window_end", "throttle", "limits", "nice", "io_class", "dump_limit_s", "stay_awake",
 }  # fmt: skip
 
 
@@ -46,6 +49,9 @@ class Job:
     min_files: int = 1
     min_size: int = 0
     mounts: Sequence[str] | None = None
+    hours: Hours = field(default_factory=Hours)
+    dump_limit_s: int = 0
+    stay_awake: bool = False
     time_limit_s: int = 0
     power: Power | None = None
     tripwires: Settings = field(default_factory=Settings)
@@ -101,6 +107,9 @@ def parse(text: str) -> Job:
         must_have=tuple(found.get("must_have") or ()),
         min_files=int(found.get("min_files", 1)),
         min_size=int(found.get("min_size") or 0),
+        hours=hours_of(found),
+        dump_limit_s=int(found.get("dump_limit_s") or 0),
+        stay_awake=bool(found.get("stay_awake")),
         mounts=None if found.get("mounts") is None else tuple(found["mounts"]),
         time_limit_s=int(found.get("time_limit_s") or 0),
         power=Power(tuple(found["power"]["monitors"]), found["power"].get("min_supplies", 1))
@@ -133,10 +142,12 @@ def faults_of(found: Any) -> list[str]:
         faults += _path_faults(key, found.get(key))
     faults += _text_faults("exclude", found.get("exclude"))
     faults += [f"exclude {p!r}: a pattern that brings back is not supported" for p in _texts(found.get("exclude"), "!")]
-    for key in ("min_files", "min_size", "time_limit_s"):
+    for key in ("min_files", "min_size", "time_limit_s", "dump_limit_s"):
         value = found.get(key, 0)
         if isinstance(value, bool) or not isinstance(value, int) or value < 0:
             faults.append(f"{key} {value!r}: expected a number, 0 or more")
+    faults += _priority_faults(found)
+    faults += hours_faults(found)
     faults += _database_faults(found.get("database"))
     faults += power_faults(found.get("power"))
     faults += _tripwire_faults(found.get("tripwires") or {})
@@ -169,6 +180,14 @@ def _copy_faults(found: dict[str, Any], copy: Any) -> list[str]:
         )
     own = [key for key in ("database", "paths", "exclude", "must_have") if found.get(key)]
     return faults + [f"{key}: a copy has none, it takes what {copy['of']} stored" for key in own]
+
+
+def _priority_faults(found: Mapping[str, Any]) -> list[str]:
+    nice, io_class = found.get("nice"), found.get("io_class")
+    faults = [] if nice is None or nice in range(20) else [f"nice {nice!r}: expected a number from 0 to 19"]
+    return faults + (
+        [] if io_class in (None, *IO_CLASSES) else [f"io_class {io_class!r}: expected best-effort or idle"]
+    )
 
 
 def _texts(value: Any, start: str) -> list[str]:

@@ -8,6 +8,7 @@ it. A run without its oracle never happened.
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import json
 import os
@@ -19,7 +20,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Callable
 
-from . import agent_files, agent_gate, agent_link, agent_mounts, agent_tripwires, agent_watch, backup_nas, restic
+from . import (
+    agent_files,
+    agent_gate,
+    agent_link,
+    agent_mounts,
+    agent_throttle,
+    agent_tripwires,
+    agent_turn,
+    agent_watch,
+    agent_window,
+    backup_nas,
+    restic,
+)
 from .agent_copy import Copying
 from .agent_host import (
     EXIT,
@@ -71,6 +84,7 @@ class Outcome:
     copied: str | None = None
     repository_id: str | None = None
     mounts: list[str] = field(default_factory=list)
+    dumping_since: float | None = None
     tools: dict[str, str | None] = field(default_factory=lambda: {"agent": VERSION, "restic": None, "engine": None})
 
     def add(self, code: str, message: str, failed: bool = False) -> None:
@@ -102,6 +116,15 @@ class Backup:
 
     def run(self) -> None:
         """Do it all. Raises RunError, ResticError, NasError, DatabaseError; notes lesser gaps in the outcome."""
+        hours = self.job.hours
+        if not hours.limited:
+            self._run()
+            return
+        host, port, _path = backup_nas.split_url(self.job.url)
+        with agent_throttle.throttled(self.restic.env, host, port, lambda: hours.rate(time.time())):
+            self._run()
+
+    def _run(self) -> None:
         self._identify()
         sources = agent_mounts.Sources(self.job, self._last_ok(), self.children)
         self._judge(sources.before())
@@ -146,7 +169,9 @@ class Backup:
         """Is this host the practice's, and is the repository the one that was pinned?"""
         check_stamp(self.job, self.places)
         self.outcome.tools["restic"] = self.restic.version()
-        self.outcome.repository_id = identify(self.restic, self.places)
+        self.outcome.repository_id = agent_turn.once_the_network_is_back(
+            self.job.name, lambda: identify(self.restic, self.places)
+        )
 
     def _tags(self, part: str) -> list[str]:
         return [f"practice={self.job.practice}", f"job={self.job.name}", f"run={self.run_id}", f"part={part}"]
@@ -166,7 +191,7 @@ class Backup:
         """Dump, and what the oracle says of the database, from one view of it."""
         database = self.job.database
         assert database is not None
-        began = time.monotonic()
+        began = self.outcome.dumping_since = time.monotonic()
         oracle["taken"] = utc(time.time())
         self.progress.begin("database", size=self._last_dump_bytes())
         view = ENGINES[database.engine].open(database, Tools(self.children.run, self.children.start))
@@ -182,6 +207,7 @@ class Backup:
             raise RunError("query_failed", f"database {database.label}: {error}") from error
         finally:
             view.close()
+        self.outcome.dumping_since = None
         if summary.bytes < self.job.min_size:
             raise RunError(
                 "too_small",
@@ -438,7 +464,24 @@ def finish(places: Places, record: dict[str, Any]) -> None:
 
 def gates_of(job: Job, places: Places) -> list[agent_watch.Gate]:
     """Everything that may keep this job from running."""
-    return [*agent_gate.power_gate(job.name, job.power, places), *agent_link.link_gate(job.url)]
+    window = [agent_window.gate(job.name, job.hours)] if job.hours.window else []
+    return [*window, *agent_gate.power_gate(job.name, job.power, places), *agent_link.link_gate(job.url)]
+
+
+def dump_check(job: Job, outcome: Outcome) -> agent_watch.Check:
+    """Ends a run whose dump hangs; what holds it up is let go with it."""
+
+    def check() -> agent_watch.Answer | None:
+        since = outcome.dumping_since
+        if since is None or not job.dump_limit_s or time.monotonic() - since < job.dump_limit_s:
+            return None
+        label = job.database.label if job.database else ""
+        message = f"the dump of {label} did not end within {job.dump_limit_s} s and was stopped, nothing was kept"
+        return agent_watch.Answer(
+            "dump_timeout", f"{message}: is a table locked, or the server overloaded?", retry=False
+        )
+
+    return check
 
 
 def out_of_time(opened: restic.Restic, outcome: Outcome) -> None:
@@ -535,6 +578,15 @@ def run_job(name: str, places: Places) -> int:
             places.deferred(name).unlink(missing_ok=True)
             finish(places, record_of(facts_of(places, name, None, run_id), outcome, started, time.time()))
             return EXIT_INVALID
+        return _take_turn(job, places, run_id, outcome)
+
+
+def _take_turn(job: Job, places: Places, run_id: str, outcome: Outcome) -> int:
+    """One job of a host at a time; from here on it is this one's. A copy reads no disk of this host and waits for none."""
+    name = job.name
+    mine = contextlib.nullcontext() if job.copy_of else agent_turn.turn(places, name, job.time_limit_s)
+    with mine, agent_turn.awake(name, job.stay_awake):
+        started = time.time()
         gates = gates_of(job, places)
         answer = agent_watch.first([gate.begin for gate in gates])
         if answer:
@@ -545,7 +597,8 @@ def run_job(name: str, places: Places) -> int:
         if places.running(name).exists():
             say(f"{name}: the run before this one was cut off without a record", 4)
         write_json(places.running(name), {"facts": facts, "started": started})
-        attempt(job, places, run_id, outcome, started, [gate.go_on for gate in gates])
+        checks = [gate.go_on for gate in gates] + [dump_check(job, outcome)]
+        attempt(job, places, run_id, outcome, started, checks)
         if outcome.deferred:
             agent_watch.defer(places, name, outcome.deferred)
         record = record_of(facts, outcome, started, time.time())

@@ -58,6 +58,8 @@ StartLimitIntervalSec=0
 [Service]
 Type=oneshot
 ExecStart={LIB}/agent run %i
+# the time limit counts from the moment at which the job's turn has come
+NotifyAccess=main
 # deferred is no failure: OnFailure= stays quiet, and whoever waits for the start goes on waiting
 Restart=no
 RestartForceExitStatus={EXIT_DEFERRED}
@@ -183,6 +185,7 @@ def job_content(
     host: str,
     repository: Mapping[str, str],
     stores: Mapping[str, Mapping[str, Any]],
+    timezone: str,
 ) -> dict[str, Any]:
     """A job as the agent reads it: the entry without what was not given, and who it belongs to."""
     if job.get("copy"):
@@ -200,6 +203,7 @@ def job_content(
         "schema": SCHEMA,
         "practice": practice,
         "host": host,
+        "timezone": timezone,
         "repository": {"url": repository["url"], "username": repository["username"]},
     }
 
@@ -243,7 +247,7 @@ def timer_text(job: Mapping[str, Any], timezone: str) -> str:
 
 
 def limit_text(job: Mapping[str, Any]) -> str:
-    """Drop-in with what is this job's own: its time limit, and the folders in which its database wants to write."""
+    """Drop-in with what is this job's own: its time limit, its priority, and the folders its database writes in."""
     limit = int(job.get("time_limit_s") or 0)
     lines = [
         "# Managed by Ansible (holdfast.practice.backup_agent)",
@@ -252,6 +256,8 @@ def limit_text(job: Mapping[str, Any]) -> str:
     ]
     if job.get("copy"):
         lines += [_load(f"{job['copy']['to']}.{name}") for name in CREDENTIALS]
+    lines += [f"Nice={int(job['nice'])}"] if job.get("nice") is not None else []
+    lines += [f"IOSchedulingClass={job['io_class']}"] if job.get("io_class") else []
     database = job.get("database")
     if database:
         found = Database(database["engine"], database.get("name"), database.get("path"))
@@ -398,7 +404,7 @@ def wanted(
     # it runs at boot, and only then
     units = [Unit(RESUME, True, None)]
     for job in jobs:
-        content = job_content(job, practice, host, repository, stores)
+        content = job_content(job, practice, host, repository, stores, timezone)
         timer = f"{UNITS}/holdfast-backup@{job['name']}.timer"
         files += [
             File(f"{ETC}/jobs/{job['name']}.json", _pretty(content), 0o600),

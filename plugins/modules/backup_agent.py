@@ -163,6 +163,34 @@ options:
           - Left out, those that the job's data lay on at its last good run must be there again.
         type: list
         elements: str
+      window:
+        description: When the job may run, as V(20:00-06:00) in O(timezone). A start outside of it waits until it opens.
+        type: str
+      at_window_end:
+        description: What happens to a run that is not through when the window ends. V(stop) is meant when it is left out.
+        type: str
+        choices: [stop, throttle]
+      throttle:
+        description: Bits a second that a run may send after the end of its window, with O(jobs[].at_window_end=throttle).
+        type: int
+      limits:
+        description: 'Bits a second by time of day, as V({"08:00-18:00": 2000000}); the lowest that is in force counts.'
+        type: dict
+      dump_limit_s:
+        description: Stop a dump that takes longer; 0 is no limit of its own.
+        type: int
+        default: 0
+      nice:
+        description: The job's priority, 0 to 19; 15 when left out.
+        type: int
+      io_class:
+        description: How the job's reading and writing is scheduled; V(best-effort) when left out.
+        type: str
+        choices: [best-effort, idle]
+      stay_awake:
+        description: Keep the machine from falling asleep during a run, where logind is there.
+        type: bool
+        default: false
       copy:
         description:
           - Copy the runs of another job into one of O(copies) instead of backing up anything.
@@ -338,8 +366,11 @@ from ansible_collections.holdfast.practice.plugins.module_utils import (
     agent_snapshots,
     agent_start,
     agent_status,
+    agent_throttle,
     agent_tripwires,
+    agent_turn,
     agent_watch,
+    agent_window,
     backup_host,
     backup_nas,
     canary,
@@ -394,8 +425,11 @@ PROGRAM = (
     agent_snapshots,
     agent_start,
     agent_status,
+    agent_throttle,
     agent_tripwires,
+    agent_turn,
     agent_watch,
+    agent_window,
     backup_nas,
     canary,
     database_engine,
@@ -623,7 +657,7 @@ def converge(module: AnsibleModule) -> dict[str, Any]:
     found_stores = backup_host.stores_found(names_in(backup_host.ETC))
     if present:
         stores = {copy["name"]: {**copy, "secrets": secrets_of(copy), "id": None} for copy in params["copies"]}
-        who = (params["practice"], params["host"], params["repository"], stores)
+        who = (params["practice"], params["host"], params["repository"], stores, params["timezone"])
         backup_host.check_jobs([backup_host.job_content(job, *who) for job in params["jobs"]])
         check_calendars(module)
         with tempfile.TemporaryDirectory(dir=module.tmpdir) as folder:
@@ -713,6 +747,14 @@ def main() -> None:
         "min_files": {"type": "int", "default": 1},
         "min_size": {"type": "int", "default": 0},
         "mounts": {"type": "list", "elements": "str"},
+        "window": {"type": "str"},
+        "at_window_end": {"type": "str", "choices": ["stop", "throttle"]},
+        "throttle": {"type": "int"},
+        "limits": {"type": "dict"},
+        "dump_limit_s": {"type": "int", "default": 0},
+        "nice": {"type": "int"},
+        "io_class": {"type": "str", "choices": ["best-effort", "idle"]},
+        "stay_awake": {"type": "bool", "default": False},
         "copy": {"type": "dict", "options": {name: {"type": "str", "required": True} for name in ("of", "to")}},
         "tripwires": {"type": "dict", "options": wires},
     }

@@ -14,7 +14,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ansible_collections.holdfast.practice.plugins.plugin_utils.leaves import SSH_PORT, is_windows, seconds, size_bytes
+from ansible_collections.holdfast.practice.plugins.plugin_utils.leaves import (
+    DAY_S,
+    SSH_PORT,
+    bits_per_s,
+    is_windows,
+    seconds,
+    size_bytes,
+)
 from ansible_collections.holdfast.practice.plugins.plugin_utils.model import (
     FINALDELAY_S,
     Item,
@@ -32,7 +39,14 @@ from ansible_collections.holdfast.practice.plugins.plugin_utils.model import (
 from ansible_collections.holdfast.practice.plugins.plugin_utils.proofs import turn
 from ansible_collections.holdfast.practice.plugins.plugin_utils.rules_items import hides
 from ansible_collections.holdfast.practice.plugins.plugin_utils.shutdown import Budget, budget
-from ansible_collections.holdfast.practice.plugins.plugin_utils.times import STAGGER_MIN, clock, minutes, usual_time
+from ansible_collections.holdfast.practice.plugins.plugin_utils.times import (
+    DAY_MIN,
+    STAGGER_MIN,
+    clock,
+    minutes,
+    usual_time,
+    winter_offset_min,
+)
 
 GROUPS = ("nas", "agents", "servers", "workstations", "restore_hosts", "power", "power_primary", "power_secondary")
 POOL_MOUNT = "/srv/holdfast"
@@ -81,7 +95,7 @@ def stable_minute(*names: str) -> int:
 
 
 def calendar(item: Item, usual: str, zone: str, *names: str) -> list[str]:
-    """Give systemd's OnCalendar expressions for an item, in the practice's time zone; usual as in schedule().
+    """Give systemd's OnCalendar expressions for an item; usual as in schedule(). Intervals begin at midnight in winter.
 
     An item without a time of its own starts within the usual hour, at a minute that its names decide.
     """
@@ -91,15 +105,23 @@ def calendar(item: Item, usual: str, zone: str, *names: str) -> list[str]:
     if at:
         days = f"{item.days.title().replace('-', '..')} " if item.days else ""
         return [f"{days}*-*-* {at}:00 {zone}"]
-    hours = seconds(every or "24h") // 3600
-    start = "00" if hours == 24 else "*" if hours == 1 else f"00/{hours}"
-    return [f"*-*-* {start}:{stable_minute(*names):02d}:00 {zone}"]
+    # In UTC: where clocks change, an interval would be an hour longer one night and shorter another
+    length = seconds(every or "24h") // 60
+    first = (stable_minute(*names) - winter_offset_min(zone)) % length
+    hours = "*" if length == 60 else f"{first // 60:02d}" + (f"/{length // 60}" if length < DAY_MIN else "")
+    return [f"*-*-* {hours}:{first % 60:02d}:00 UTC"]
 
 
 def proof_intervals(practice: Practice) -> dict[str, str]:
     """Say how often each item's restore is proven (daily, weekly, monthly); left out: critical daily, the rest weekly."""
     said = practice.prove or {}
     return {name: said.get(name, PROVE_BY_CLASS[item.class_]) for name, item in practice.protect.items()}
+
+
+def time_limit_s(item: Item) -> int:
+    """Give the seconds after which a run is ended: two hours where none are said, but no longer than the next is due."""
+    every = schedule(item, "")[0]
+    return seconds(item.time_limit) if item.time_limit else min(TIME_LIMIT_S, seconds(every) if every else DAY_S)
 
 
 def vaulted(variable: str, name: str) -> Template:
@@ -124,7 +146,7 @@ class _Compiler:
             if isinstance(host, (Server, Workstation)) and host.protect
         }
         self.store = practice.copies.onsite.on
-        self.usual = usual_time(practice.hours)
+        self.usual = usual_time(practice.hours, practice.practice.timezone)
 
     def inventory(self) -> Inventory:
         primaries = {ups.attached_to for ups in self.power.values()}
@@ -324,7 +346,7 @@ class _Compiler:
             "class": item.class_,
             "calendar": calendar(item, self.usual, self.zone, self.id, host, name),
             "spread_s": SPREAD_S,
-            "time_limit_s": seconds(item.time_limit) if item.time_limit else min(TIME_LIMIT_S, interval_s(item)),
+            "time_limit_s": time_limit_s(item),
         }
         if item.database:
             found = {"name": item.database.name, "path": item.database.path}
@@ -348,7 +370,27 @@ class _Compiler:
             job["mounts"] = list(item.mounts)
         if item.paths or item.images:
             job["tripwires"] = _tripwires(item)
+        job.update(self.hours_of(item))
+        if item.database:
+            limit = seconds(item.dump_limit) if item.dump_limit else job["time_limit_s"] * 9 // 10
+            job["dump_limit_s"] = limit
+        if isinstance(self.hosts[host], Workstation):
+            job["stay_awake"] = True
         return job
+
+    def hours_of(self, item: Item) -> dict[str, Any]:
+        """Give what a job says of its hours, rates and priority; nothing for what is as usual."""
+        found: dict[str, Any] = {}
+        if item.window:
+            found.update(window=item.window, at_window_end=item.at_window_end)
+        if item.throttle_to:
+            found["throttle"] = bits_per_s(item.throttle_to)
+        if item.limits:
+            found["limits"] = {window: bits_per_s(rate) for window, rate in item.limits.items()}
+        for key in ("nice", "io_class"):
+            if key in item.model_fields_set:
+                found[key] = getattr(item, key)
+        return found
 
     def supplies(self, host: str, fed: Mapping[str, Ups]) -> dict[str, Any]:
         """Give what the agent asks before and during a run; the same machines as the host's upsmon asks."""

@@ -25,6 +25,7 @@ _DERIVED_MEANING = {
     "usual_time": "when backups without a time of their own begin",
     "calendar": "systemd's expression for when the job starts",
     "spread_s": "within this time after it the host really starts, at a moment of its own",
+    "dump_limit_s": "a dump that takes longer is ended, and its run counts as failed",
     "time_limit_s": "a run that takes longer is ended and counts as failed",
     "canaries": "files of ours that nobody has a reason to touch: a missing or changed one makes a run suspect",
     "disable": "wires that are switched off",
@@ -117,12 +118,13 @@ def derived(practice: Practice) -> Iterator[Row]:
 def _worked_out(practice: Practice, inventory: Inventory) -> Iterator[tuple[KeyPath, Any]]:
     start, length = quiet_window(practice.hours or {})
     yield ("quiet_window",), f"{clock(start)}-{clock(start + length)}" if length else "never"
-    yield ("usual_time",), usual_time(practice.hours)
+    yield ("usual_time",), usual_time(practice.hours, practice.practice.timezone)
     hosts = inventory.host_vars
     for host, variables in hosts.items():
         for job in variables.get("backup_agent_jobs", ()):
-            for key in ("calendar", "spread_s", "time_limit_s"):
-                yield ("jobs", host, job["name"], key), job[key]
+            for key in ("calendar", "spread_s", "time_limit_s", "dump_limit_s"):
+                if key in job:
+                    yield ("jobs", host, job["name"], key), job[key]
             for key, value in job.get("tripwires", {}).items():
                 yield ("jobs", host, job["name"], "tripwires", key), value
     for host, variables in hosts.items():

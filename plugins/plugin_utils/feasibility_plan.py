@@ -152,7 +152,7 @@ class Plan:
             copies=practice.copies,
             line=practice.line,
             hours=practice.hours or {},
-            usual=usual_time(practice.hours),
+            usual=usual_time(practice.hours, practice.practice.timezone),
             survey=survey or {},
             **_amounts(items, jobs, survey or {}),
         )

@@ -61,6 +61,7 @@ from ansible_collections.holdfast.practice.plugins.plugin_utils.leaves import (
     text,
     weekdays,
 )
+from ansible_collections.holdfast.practice.plugins.plugin_utils.times import DAY_MIN, minutes
 from pydantic import BaseModel, ConfigDict, Field
 
 FINALDELAY_S = 5  # NUT's pause before the primary goes
@@ -315,6 +316,21 @@ class Item(Part):
     at: Clock | None = Field(default=None, description='a time of day as "HH:MM" in quotes, "00:00" to "23:59"')
     days: Days | None = Field(default=None, description="a day (sat) or a span (mon-fri), beside at: HH:MM")
     time_limit: Short | None = Field(default=None, description="a time such as 2h (m, h, d, w)")
+    window: NightWindow | None = Field(
+        default=None, description='when backups may run, as "HH:MM-HH:MM" in quotes; left out: at any time'
+    )
+    at_window_end: Annotated[str, *choice("stop", "throttle")] = Field(
+        default="stop", description="stop, or throttle beside throttle_to: RATE"
+    )
+    throttle_to: Rate | None = Field(default=None, description='a rate such as "1Mbit/s" (kbit/s, Mbit/s, Gbit/s)')
+    limits: Annotated[dict[NightWindow, Rate], NamedParts] | None = Field(
+        default=None, description='rates by time of day such as {"08:00-18:00": 2Mbit/s}; the lowest in force counts'
+    )
+    dump_limit: Short | None = Field(default=None, description="a time such as 1h (m, h, d, w), for a database")
+    nice: Annotated[int, Field(ge=0, le=19)] = Field(default=15, description="a whole number from 0 to 19 (gives way)")
+    io_class: Annotated[str, *choice("best-effort", "idle")] = Field(
+        default="best-effort", description="best-effort or idle"
+    )
     size: Size | None = Field(default=None, description='how much there is, such as "200GiB" (KiB, MiB, GiB, TiB)')
     daily_change: Size | None = Field(
         default=None, description='how much of it changes or comes in a day, such as "2GiB" (KiB, MiB, GiB, TiB)'
@@ -557,22 +573,36 @@ class Practice(Part):
 
 
 DEFAULT_EVERY = "4h"
+HOUR_MIN = 60  # within it a job starts that has no time of its own
 
 
 def schedule(item: Item, usual: str) -> tuple[str | None, str | None]:
     """Give (every, at) of an item, one of them None. Left out: critical databases every 4h, the rest at the usual time.
 
+    With a window it is once a day: at the usual time, or where that is not well within the window, from its start.
+
     usual: "HH:MM", the practice's own time for backups (times.usual_time of its opening hours).
     """
     if item.every or item.at:
         return item.every, item.at
-    return (DEFAULT_EVERY, None) if item.database and item.class_ == "critical" else (None, usual)
+    if item.database and item.class_ == "critical" and not item.window:
+        return DEFAULT_EVERY, None
+    if item.window and usual and (minutes(usual) - minutes(item.window[:5])) % DAY_MIN + HOUR_MIN > open_min(item):
+        return None, item.window[:5]
+    return None, usual
+
+
+def open_min(item: Item) -> int:
+    """Minutes of a day within which an item's backups may run."""
+    start, _, end = (item.window or "").partition("-")
+    return (minutes(end) - minutes(start)) % DAY_MIN if item.window else DAY_MIN
 
 
 def interval_s(item: Item) -> int:
     """Seconds from one backup of an item to the next, the longest gap where days are left out."""
     every = schedule(item, "")[0]
     if every:
-        return seconds(every)
+        # what falls due outside of the window is made when it opens
+        return max(seconds(every), min(DAY_S, seconds(every) + (DAY_MIN - open_min(item)) * 60 if item.window else 0))
     days = weekdays(item.days) if item.days else list(range(7))
     return max((after - day - 1) % 7 + 1 for day, after in zip(days, days[1:] + days[:1], strict=True)) * DAY_S

@@ -6,10 +6,21 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 
-from ansible_collections.holdfast.practice.plugins.plugin_utils.leaves import FILE_ENGINES, is_windows, seconds
-from ansible_collections.holdfast.practice.plugins.plugin_utils.model import Item, interval_s, schedule
+from ansible_collections.holdfast.practice.plugins.plugin_utils.leaves import (
+    FILE_ENGINES,
+    bits_per_s,
+    is_windows,
+    seconds,
+)
+from ansible_collections.holdfast.practice.plugins.plugin_utils.model import (
+    HOUR_MIN,
+    Item,
+    interval_s,
+    open_min,
+    schedule,
+)
 from ansible_collections.holdfast.practice.plugins.plugin_utils.source import KeyPath, Problem, nearest, show
-from ansible_collections.holdfast.practice.plugins.plugin_utils.times import CHANGE_FROM, CHANGE_TO, changes_clocks
+from ansible_collections.holdfast.practice.plugins.plugin_utils.times import changing_hours, clock, minutes, within
 from ansible_collections.holdfast.practice.plugins.plugin_utils.view import View
 
 
@@ -71,6 +82,41 @@ def _times_whole(view: View, name: str, item: Item) -> Iterator[Problem]:
     if item.time_limit and seconds(item.time_limit) > interval_s(item):
         got, expected = f"got {show(item.time_limit)} (string)", "at most the time between two backups"
         yield view.problem((*here, "time_limit"), got, expected)
+    yield from _window_whole(view, name, item)
+    if item.dump_limit and not item.database:
+        yield view.problem((*here, "dump_limit"), "dump_limit without a database", "database: beside it", key=True)
+    elif item.dump_limit and seconds(item.dump_limit) >= seconds(item.time_limit or "2h"):
+        got = f"got {show(item.dump_limit)} (string)"
+        yield view.problem(
+            (*here, "dump_limit"), got, f"less than the item's time_limit, which is {item.time_limit or '2h'}"
+        )
+
+
+SLOWEST = "100kbit/s"  # below it a single piece of a backup takes longer than restic waits for an answer
+
+
+def _window_whole(view: View, name: str, item: Item) -> Iterator[Problem]:
+    here = ("protect", name)
+    for key in ("at_window_end", "throttle_to") if not item.window else ():
+        if key in item.model_fields_set:
+            yield view.problem((*here, key), f"{key} without a window", "window: beside it", key=True)
+    if item.window and item.at_window_end == "throttle" and not item.throttle_to:
+        got, fix = "at_window_end: throttle without a rate", 'add throttle_to: "1Mbit/s"'
+        yield view.problem((*here, "at_window_end"), got, "throttle_to: beside it", fix, key=True)
+    if item.window and item.throttle_to and item.at_window_end != "throttle":
+        got, fix = "throttle_to where the window's end stops the run", "write at_window_end: throttle, or leave it out"
+        yield view.problem((*here, "throttle_to"), got, "at_window_end: throttle beside it", fix, key=True)
+    if item.window and open_min(item) < HOUR_MIN:
+        got = f"the window {show(item.window)} is shorter than an hour"
+        yield view.problem((*here, "window"), got, "a window of at least an hour")
+    elif item.window and item.at and not within(minutes(item.window[:5]), open_min(item), minutes(item.at)):
+        got, expected = f"got {show(item.at)} (string)", f"a time in the item's window {item.window}"
+        yield view.problem((*here, "at"), got, expected, "correct at: or window:")
+    rates: list[tuple[KeyPath, str | None]] = [((*here, "throttle_to"), item.throttle_to)]
+    rates += [((*here, "limits", window), rate) for window, rate in (item.limits or {}).items()]
+    for path, rate in rates:
+        if rate and bits_per_s(rate) < bits_per_s(SLOWEST):
+            yield view.problem(path, f"got {show(rate)} (string)", f"a rate of at least {SLOWEST}")
 
 
 def _database_whole(view: View, name: str, item: Item) -> Iterator[Problem]:
@@ -233,23 +279,28 @@ def _rpo(view: View) -> Iterator[Problem]:
             path: KeyPath = ("protect", name, written) if written else ("protect", name)
             fitting = [choice for choice in ("12h", "8h", "6h", "4h", "3h", "2h", "1h") if seconds(choice) <= rpo]
             how_often = f"every {every}" if every else f"{item.days} at {at}" if item.days else f"once a day at {at}"
+            how_often += f" within {item.window}" if item.window and item.every else ""
             hours = interval_s(item) // 3600
             got = f"a backup {how_often} cannot meet objectives.rpo {view.objectives.rpo}: at best {hours}h + the run"
             fix = f"write every: {fitting[0]}" if fitting else "write a longer objectives.rpo"
+            if item.window and item.every and seconds(item.every) <= rpo:
+                fix = "write a wider window, or leave it out"
             if item.days and rpo >= 24 * 3600:
                 fix = "leave days out"
             yield view.problem(path, got, f"a backup at least every {view.objectives.rpo}", fix, key=True)
 
 
 def _clock_changes(view: View) -> Iterator[Problem]:
-    if view.zone is None or not changes_clocks(view.zone):
+    change = changing_hours(view.zone) if view.zone else None
+    if change is None:
         return
+    start, length = minutes(change[0]), (minutes(change[1]) - minutes(change[0])) % (24 * 60)
     for name, item in view.items.items():
-        if item and item.at and CHANGE_FROM <= item.at < CHANGE_TO:
-            expected = f"a time outside 01:00-03:59, when clocks change in {view.zone}"
-            yield view.problem(
-                ("protect", name, "at"), f"got {show(item.at)} (string)", expected, 'write "00:30" or "04:00"'
-            )
+        if item and item.at and within(start, length, minutes(item.at)):
+            span = f"{change[0]}-{clock(start + length - 1)}"
+            expected = f"a time outside {span}, when clocks change in {view.zone}"
+            fix = f'write "{clock(start - 30)}" or "{change[1]}"'
+            yield view.problem(("protect", name, "at"), f"got {show(item.at)} (string)", expected, fix)
 
 
 RULES = (

@@ -5,8 +5,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cache
+from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 from ansible_collections.holdfast.practice.plugins.plugin_utils.leaves import WEEKDAYS, weekdays
@@ -14,7 +15,7 @@ from ansible_collections.holdfast.practice.plugins.plugin_utils.leaves import WE
 DAY_MIN, WEEK_MIN = 24 * 60, 7 * 24 * 60
 USUAL_AT = "21:00"
 MARGIN_MIN = 30  # between people and backups, on either side
-CHANGE_FROM, CHANGE_TO = "01:00", "04:00"  # clocks change in here
+CHANGE_FROM, CHANGE_TO = "01:00", "04:00"  # clocks change in here, but for few zones
 STAGGER_MIN = 55  # jobs without a time of their own start within this time
 
 
@@ -95,25 +96,61 @@ def within(start: int, length: int, minute: int) -> bool:
     return (minute - start) % DAY_MIN < length
 
 
-def usual_time(hours: Mapping[str, str] | None) -> str:
+def usual_time(hours: Mapping[str, str] | None, zone: str | None = None) -> str:
     """Give the time of day for backups that name none: 21:00, or as soon as the practice is closed on every day.
 
-    A start at an hour when clocks change moves to 04:00. A practice that never closes gets 21:00.
+    A start at an hour when clocks change moves to the end of it. A practice that never closes gets 21:00, and so does one
+    where the move would lead out of its quiet time.
     """
+    change_from, change_to = (changing_hours(zone) if zone else None) or (CHANGE_FROM, CHANGE_TO)
     start, length = quiet_window(hours or {})
-    if not length or within(start, length, minutes(USUAL_AT)):
+    if not length:
         return USUAL_AT
-    at = clock(start)
-    last = clock(start + STAGGER_MIN)
-    changing = last >= CHANGE_FROM and at < CHANGE_TO
-    return CHANGE_TO if changing and within(start, length, minutes(CHANGE_TO)) else at
+    first = minutes(USUAL_AT) if within(start, length, minutes(USUAL_AT)) else start
+    change = (minutes(change_from), (minutes(change_to) - minutes(change_from)) % DAY_MIN)
+    changing = within(*change, first) or within(first, STAGGER_MIN + 1, change[0])
+    return change_to if changing and within(start, length, minutes(change_to)) else clock(first)
 
 
 @cache
-def changes_clocks(zone: str) -> bool:
-    """Say whether a zone has summer time (judged by the months of one fixed year, so that the answer does not move)."""
+def changing_hours(zone: str) -> tuple[str, str] | None:
+    """Give the time of day, from and to, at which a zone's clocks skip or repeat; None for a zone without summer time.
+
+    systemd leaves out a start at a time that is skipped. As one rule is easier to remember, it is 01:00 to 04:00 for every
+    zone that changes within that. Judged by one fixed year, so that the answer does not move.
+    """
+    info, hour = ZoneInfo(zone), timedelta(hours=1)
+    moments = [datetime(2026, 1, 1, tzinfo=UTC) + hour * number for number in range(0, 366 * 24, 24)]
+    touched: list[int] = []
+    for day, after in pairwise(moments):
+        if day.astimezone(info).utcoffset() == after.astimezone(info).utcoffset():
+            continue
+        steps = [day + timedelta(minutes=15 * number) for number in range(24 * 4 + 1)]
+        at = next(n for n in range(1, len(steps)) if _offset(steps[n], info) != _offset(steps[0], info))
+        before, since = _offset(steps[0], info), _offset(steps[at], info)
+        # the clock jumps from one of these to the other: forward they are skipped, backward repeated
+        jump = sorted((steps[at] + timedelta(minutes=offset)).replace(tzinfo=None) for offset in (before, since))
+        length = int((jump[1] - jump[0]).total_seconds()) // 60
+        touched += [(jump[0].hour * 60 + jump[0].minute + minute) % DAY_MIN for minute in range(length)]
+    if not touched:
+        return None
+    noon = DAY_MIN // 2  # clocks never change around noon, so that is where the day may be cut
+    first, last = (pick((minute - noon) % DAY_MIN for minute in touched) for pick in (min, max))
+    found = clock(first + noon), clock(last + noon + 1)
+    usual = CHANGE_FROM <= found[0] < CHANGE_TO and found[0] < found[1] <= CHANGE_TO
+    return (CHANGE_FROM, CHANGE_TO) if usual else found
+
+
+def _offset(moment: datetime, info: ZoneInfo) -> int:
+    offset = moment.astimezone(info).utcoffset() or timedelta()
+    return int(offset.total_seconds()) // 60
+
+
+@cache
+def winter_offset_min(zone: str) -> int:
+    """Give the smaller of a zone's distances from UTC within one fixed year, in minutes."""
     info = ZoneInfo(zone)
-    return len({datetime(2026, month, 15, tzinfo=UTC).astimezone(info).utcoffset() for month in range(1, 13)}) > 1
+    return min(_offset(datetime(2026, month, 15, tzinfo=UTC), info) for month in range(1, 13))
 
 
 def overlapping(slots: Iterable[Slot]) -> list[tuple[Slot, Slot]]:

@@ -131,7 +131,10 @@ class View:
             within=practice.retention.within if practice else _within(data),
             maintenance=practice.maintenance if practice else valid(Maintenance, data.get("maintenance")),
             zone=practice.practice.timezone if practice else valid(Zone, value_at(data, ("practice", "timezone"))),
-            usual=usual_time(practice.hours if practice else valid(Hours, data.get("hours"))),
+            usual=usual_time(
+                practice.hours if practice else valid(Hours, data.get("hours")),
+                practice.practice.timezone if practice else valid(Zone, value_at(data, ("practice", "timezone"))),
+            ),
             prove=mapping(data.get("prove")),
             kinds={name: str(mapping(raw).get("kind")) for name, raw in hosts.items()},
             protected={name: strings(mapping(raw).get("protect")) for name, raw in hosts.items()},

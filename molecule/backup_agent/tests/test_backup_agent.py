@@ -237,6 +237,105 @@ def test_a_volume_that_is_not_mounted_any_more_is_noticed_though_nobody_declared
     assert run_job(host, "documents")[1]["state"] == "OK"
 
 
+def with_keys(host, job, keys):
+    """A job with other keys than it has."""
+    script = "import json, sys; f, new = sys.argv[1:]; j = {**json.load(open(f)), **json.loads(new)}; json.dump(j, open(f, 'w'))"
+    command = f"python3 -c {shlex.quote(script)} $F {shlex.quote(json.dumps(keys))}"
+    return changed(host, f"/etc/holdfast/jobs/{job}.json", command)
+
+
+def local_time(host, job_zone="Australia/Sydney", minutes=0):
+    return host.check_output(f"TZ={job_zone} date -d '+{minutes} min' +%H:%M")
+
+
+def test_a_job_waits_for_its_window_and_leaves_no_record(host):
+    window = f"{local_time(host, minutes=120)}-{local_time(host, minutes=180)}"
+    unit = "holdfast-backup@documents.service"
+    before = record(host, "documents")
+    with with_keys(host, "documents", {"window": window}):
+        host.check_output(f"systemctl start --no-block {unit}")
+        host.check_output(
+            "for n in $(seq 50); do [ -e /var/lib/holdfast/deferred/documents.json ] && break; sleep 0.2; done"
+        )
+        note = json.loads(host.check_output("cat /var/lib/holdfast/deferred/documents.json"))
+        assert (note["code"], window in note["message"]) == ("outside_window", True)
+        assert record(host, "documents") == before
+        host.check_output(f"systemctl stop {unit}")
+    assert run_job(host, "documents")[1]["state"] == "OK"
+    assert not host.file("/var/lib/holdfast/deferred/documents.json").exists
+
+
+def test_a_rate_is_kept_and_what_it_goes_through_knows_the_nas_only(host):
+    host.check_output("head -c 1500000 /dev/urandom > /srv/clinic/documents/scan")
+    limits = {"00:00-12:00": 2_000_000, "12:00-00:00": 2_000_000}
+    try:
+        with with_keys(host, "documents", {"limits": limits}):
+            slow = run_job(host, "documents")[1]
+        host.check_output("head -c 1500000 /dev/urandom > /srv/clinic/documents/scan")
+        fast = run_job(host, "documents")[1]
+    finally:
+        host.check_output("rm /srv/clinic/documents/scan")
+    assert (slow["state"], fast["state"]) == ("OK", "OK")
+    least = 1_500_000 * 8 / 2_000_000
+    assert least <= slow["seconds"] < 3 * least
+    assert fast["seconds"] < slow["seconds"] - 3, (fast["seconds"], slow["seconds"])
+    script = """
+import subprocess, sys
+sys.path.insert(0, "/usr/lib/holdfast")
+from holdfast_agent.agent_throttle import throttled
+subprocess.run("openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=x -keyout /dev/null "
+               "-out /root/other.pem", shell=True, check=True, capture_output=True)
+secret = open("/etc/holdfast/credentials/rest-password").read().strip()
+env = {"RESTIC_PASSWORD_FILE": "/etc/holdfast/credentials/repository-password", "RESTIC_REST_USERNAME": "server1",
+       "RESTIC_REST_PASSWORD": secret, "PATH": "/usr/bin:/bin", "HOME": "/root"}
+def cat(target, pem):
+    command = ["restic", "--no-cache", "--stuck-request-timeout", "3s", "--cacert", pem, "-r", target, "cat", "config"]
+    try:
+        done = subprocess.run(command, env=env, text=True, capture_output=True, timeout=8)
+    except subprocess.TimeoutExpired as over:
+        return None, (over.stderr or b"").decode()
+    return done.returncode, done.stderr
+with throttled(env, "198.18.0.11", 8000, lambda: None):
+    url, other = "rest:https://198.18.0.11:8000/server1/", "rest:https://198.18.0.11:22/server1/"
+    print(cat(url, "/etc/holdfast/nas.pem")[0])
+    said = [cat(url, "/root/other.pem"), cat(other, "/etc/holdfast/nas.pem")]
+assert all(code != 0 for code, _words in said), said
+assert "x509" in said[0][1] and "not the NAS" in said[1][1], said
+print("HTTPS_PROXY" in env)
+"""
+    assert host.check_output(f"python3 -c {shlex.quote(script)}").split() == ["0", "False"]
+
+
+def test_jobs_of_a_host_run_one_after_the_other_and_a_hung_dump_ends_by_itself(host):
+    lock = "begin; lock table patient in access exclusive mode; select pg_sleep(60)"
+    before = len(snapshots(host))
+    host.check_output(f"cd / && systemd-run -q --collect --unit=hold --uid=postgres psql -Xq clinic -c '{lock}'")
+    try:
+        with with_keys(host, "clinical_db", {"dump_limit_s": 5}):
+            host.check_output("systemctl start --no-block holdfast-backup@clinical_db.service; sleep 3")
+            assert (
+                host.check_output("systemctl show -P ActiveState holdfast-backup@clinical_db.service") == "activating"
+            )
+            host.check_output("systemctl start --no-block holdfast-backup@documents.service; sleep 2")
+            note = json.loads(host.check_output("cat /var/lib/holdfast/deferred/documents.json"))
+            assert (note["code"], "clinical_db" in note["message"]) == ("host_busy", True)
+            assert not host.file("/var/lib/holdfast/running/documents.json").exists
+            host.check_output("systemctl start holdfast-backup@documents.service")
+        first, second = record(host, "clinical_db"), record(host, "documents")
+        assert (first["state"], codes(first), second["state"]) == ("FAILED", ["dump_timeout"], "OK")
+        assert second["started"] >= first["finished"]
+        assert len(snapshots(host)) == before + 2
+        left = psql(
+            host,
+            "select application_name from pg_stat_activity where application_name in ('pg_dump', 'psql') "
+            "and pid <> pg_backend_pid() and wait_event is distinct from 'PgSleep'",
+        )
+        assert left == "", "a transaction outlived the dump"
+    finally:
+        psql(host, "select pg_terminate_backend(pid) from pg_stat_activity where wait_event = 'PgSleep'")
+    assert run_job(host, "clinical_db")[1]["state"] == "OK"
+
+
 def test_a_killed_run_is_recorded_and_the_next_one_works(host):
     # a lock on a table holds the run up, so that it is surely under way when it is killed
     lock = "begin; lock table patient in access exclusive mode; select pg_sleep(60)"

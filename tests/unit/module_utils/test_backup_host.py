@@ -132,7 +132,7 @@ def test_what_an_earlier_version_of_the_agent_left_goes():
     ],
 )
 def test_wrong_jobs_are_refused_by_name(jobs, says):
-    contents = [backup_host.job_content(job, "p", "h", REPOSITORY, {}) for job in jobs]
+    contents = [backup_host.job_content(job, "p", "h", REPOSITORY, {}, "UTC") for job in jobs]
     with pytest.raises(backup_host.BackupHostError, match=says):
         backup_host.check_jobs(contents)
 
@@ -193,7 +193,7 @@ def test_a_copy_that_is_not_wanted_any_more_goes_with_its_secrets():
 )
 def test_a_copy_that_makes_no_sense_is_refused(change, said):
     def check():
-        job = backup_host.job_content({**COPY, **change}, "p", "h", REPOSITORY, {"offsite": STORE})
+        job = backup_host.job_content({**COPY, **change}, "p", "h", REPOSITORY, {"offsite": STORE}, "UTC")
         backup_host.check_jobs([job])
 
     with pytest.raises(backup_host.BackupHostError) as caught:

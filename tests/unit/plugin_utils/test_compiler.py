@@ -6,7 +6,10 @@ import re
 import shlex
 import shutil
 import subprocess
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 import yaml
@@ -180,7 +183,9 @@ def test_agent_jobs():
     assert database["tripwires"]["canaries"] == []
     assert database["database"]["images"]["root"] == "/srv/clinic/images"
     assert list(database["database"]["probes"]) == ["newest_appointment", "newest_entry"]
-    assert database["calendar"][0].startswith("*-*-* 00/4:")
+    assert re.fullmatch(r"\*-\*-\* 0[23]/4:[0-5][0-9]:00 UTC", database["calendar"][0])
+    assert (database["dump_limit_s"], "dump_limit_s" in documents) == (6480, False)
+    assert compiled().host_vars["desk1"]["backup_agent_jobs"][0]["stay_awake"] is True
 
 
 def test_what_must_be_there_reaches_the_job_only_where_it_is_said():
@@ -210,6 +215,32 @@ def test_tripwires():
     assert wires('exclude: ["*.pdf"]')["canaries"] == [], "what the backup does not see is no canary"
     assert Tripwires().least == Settings.least
     assert set(WIRES) == {"canary", *SHARES}
+
+
+def test_hours_rates_and_priority_reach_the_job_only_where_they_are_said():
+    words = 'window: "19:00-05:00", at_window_end: throttle, throttle_to: 1Mbit/s, limits: {"08:00-18:00": 512kbit/s}'
+    said = changed(
+        ('at: "12:30"', f"{words}, nice: 5, io_class: idle"), ("every: 4h", "every: 4h\n    dump_limit: 30m")
+    )
+    desk = said.host_vars["desk1"]["backup_agent_jobs"][0]
+    keys = ("window", "at_window_end", "throttle", "limits", "nice", "io_class")
+    assert [desk[key] for key in keys] == ["19:00-05:00", "throttle", 1000000, {"08:00-18:00": 512000}, 5, "idle"]
+    assert re.fullmatch(r"\*-\*-\* 21:.*", desk["calendar"][0])
+    database, documents = said.host_vars["server1"]["backup_agent_jobs"]
+    assert database["dump_limit_s"] == 1800
+    assert not set(keys) & set(documents)
+
+
+@pytest.mark.parametrize(("window", "at"), [("22:00-05:00", "22"), ("20:30-22:00", "21"), ("20:30-21:30", "(20|21)")])
+def test_an_item_with_a_window_and_no_time_begins_in_it(window, at):
+    said = changed(('at: "12:30"', f'window: "{window}"'))
+    start = said.host_vars["desk1"]["backup_agent_jobs"][0]["calendar"][0]
+    assert re.fullmatch(rf"\*-\*-\* {at}:[0-5][0-9]:00 Australia/Sydney", start)
+
+
+def test_a_window_makes_the_longest_gap_between_two_backups():
+    items = changed(("every: 4h", 'every: 4h\n    window: "20:00-08:00"')).all_vars["practice_summary"]["items"]
+    assert items["clinical_db"]["interval_s"] == 16 * 3600
 
 
 def test_ipv6_is_in_brackets_where_a_port_follows():
@@ -332,7 +363,7 @@ def test_no_policy_is_a_policy():
     text = "\n".join(line for line in text.splitlines() if not line.startswith(("prove:", "objectives:")))
     inventory = compiled(text)
     jobs = {job["name"]: job for host in ("server1", "desk1") for job in inventory.host_vars[host]["backup_agent_jobs"]}
-    assert jobs["clinical_db"]["calendar"][0].startswith("*-*-* 00/4:")
+    assert re.fullmatch(r"\*-\*-\* 0[23]/4:[0-5][0-9]:00 UTC", jobs["clinical_db"]["calendar"][0])
     # within the usual hour, each at a minute of its own
     starts = {jobs[name]["calendar"][0] for name in ("documents", "desk_files")}
     assert len(starts) == 2
@@ -341,30 +372,70 @@ def test_no_policy_is_a_policy():
     assert proofs == {"clinical_db": "daily", "documents": "weekly", "desk_files": "weekly"}
 
 
-@pytest.mark.parametrize("every", ["1h", "2h", "3h", "4h", "6h", "8h", "12h", "24h"])
-def test_systemd_understands_every_interval_and_repeats_as_often_as_wanted(every):
-    inventory = changed(("every: 4h", f"every: {every}"))
-    expression = inventory.host_vars["server1"]["backup_agent_jobs"][0]["calendar"][0]
+ZONES = ("Australia/Sydney", "Europe/Berlin", "America/New_York", "Pacific/Chatham", "Asia/Kolkata", "America/Santiago")
+
+
+def starts(expression, first_day, count):
+    """When systemd starts a timer, in UTC."""
     if shutil.which("systemd-analyze") is None:
         pytest.skip("systemd-analyze is not on this machine")
-    # a zone without summer time, so that a day has 24 hours
+    command = [
+        "systemd-analyze",
+        "calendar",
+        f"--iterations={count}",
+        f"--base-time={first_day} 00:00:00 UTC",
+        expression,
+    ]
     shown = subprocess.run(
-        [
-            "systemd-analyze",
-            "calendar",
-            "--iterations=25",
-            "--base-time=2026-06-01 00:00:00",
-            expression.replace("Australia/Sydney", "UTC"),
-        ],
-        capture_output=True,
-        text=True,
-        check=True,
-        env={"TZ": "UTC", "PATH": "/usr/bin:/bin", "LC_ALL": "C"},
-    ).stdout
-    assert sum("2026-06-01" in line for line in shown.splitlines() if "elapse" in line or "Iter" in line) == 24 // int(
-        every[:-1]
+        command, capture_output=True, text=True, check=True, env={"TZ": "UTC", "PATH": "/usr/bin:/bin", "LC_ALL": "C"}
     )
-    subprocess.run(["systemd-analyze", "calendar", expression], check=True, capture_output=True)
+    found = re.findall(r"(?:elapse|#[0-9]+): [A-Z][a-z]+ (\S+ \S+) UTC", shown.stdout)
+    assert len(found) == count, shown.stdout
+    return [datetime.fromisoformat(text).replace(tzinfo=UTC) for text in found]
+
+
+def changeovers(zone):
+    """The days before each change of a zone's clocks within a year; two days of a zone without."""
+    info, day = ZoneInfo(zone), timedelta(days=1)
+    days = [datetime(2027, 1, 1, 12, tzinfo=UTC) + day * number for number in range(365)]
+    found = [each for each in days if each.astimezone(info).utcoffset() != (each + day).astimezone(info).utcoffset()]
+    return found or [days[90], days[270]]
+
+
+def calendar_of(zone, words):
+    found = changed(("timezone: Australia/Sydney", f"timezone: {zone}"), ("    every: 4h", f"    {words}"))
+    (expression,) = found.host_vars["server1"]["backup_agent_jobs"][0]["calendar"]
+    return expression
+
+
+@pytest.mark.parametrize("zone", ZONES)
+@pytest.mark.parametrize("every", ["1h", "2h", "3h", "4h", "6h", "8h", "12h", "24h"])
+def test_an_interval_is_the_same_on_the_nights_when_clocks_change(zone, every):
+    for before in changeovers(zone):
+        found = starts(calendar_of(zone, f"every: {every}"), (before - timedelta(days=1)).date(), 74)
+        assert {after - each for each, after in pairwise(found)} == {timedelta(hours=int(every[:-1]))}
+        minute = found[0].astimezone(ZoneInfo(zone)).minute
+        assert {each.astimezone(ZoneInfo(zone)).minute for each in found} == {minute}
+
+
+@pytest.mark.parametrize("zone", ZONES)
+@pytest.mark.parametrize(
+    "words", ['at: "04:00"', 'at: "21:00"', 'at: "12:30"', 'window: "20:00-06:00"', 'at: "04:00"\n    days: mon-sun']
+)
+def test_a_time_of_day_comes_once_a_day_also_when_clocks_change(zone, words):
+    for before in changeovers(zone):
+        first = (before - timedelta(days=2)).date()
+        local = [each.astimezone(ZoneInfo(zone)) for each in starts(calendar_of(zone, words), first, 5)]
+        assert [each.date() for each in local] == [local[0].date() + timedelta(days=number) for number in range(5)]
+        assert len({each.time() for each in local}) == 1
+
+
+def test_systemd_leaves_out_a_time_that_is_skipped_which_is_why_such_a_time_is_refused():
+    local = [
+        each.astimezone(ZoneInfo("Australia/Sydney"))
+        for each in starts("*-*-* 02:30:00 Australia/Sydney", "2027-10-01", 3)
+    ]
+    assert [each.day for each in local] == [2, 4, 5]
 
 
 def test_hosts_and_jobs_begin_at_different_minutes_that_stay():

@@ -125,7 +125,33 @@ def test_a_slot_in_words(days, window, words):
 
 
 @pytest.mark.parametrize(
-    ("zone", "changes"), [("Australia/Sydney", True), ("Australia/Perth", False), ("Europe/Berlin", True)]
+    ("zone", "hours", "winter"),
+    [
+        ("Australia/Sydney", ("01:00", "04:00"), 600),
+        ("Australia/Perth", None, 480),
+        ("Australia/Lord_Howe", ("01:00", "04:00"), 630),
+        ("Europe/Berlin", ("01:00", "04:00"), 60),
+        ("America/New_York", ("01:00", "04:00"), -300),
+        ("Pacific/Chatham", ("01:00", "04:00"), 765),
+        ("America/Santiago", ("23:00", "01:00"), -240),
+        ("Africa/Cairo", ("23:00", "01:00"), 120),
+        ("Atlantic/Azores", ("00:00", "01:00"), -60),
+        ("Pacific/Easter", ("21:00", "23:00"), -360),
+    ],
 )
-def test_zones_that_change_clocks(zone, changes):
-    assert times.changes_clocks(zone) is changes
+def test_the_hours_in_which_clocks_change(zone, hours, winter):
+    assert times.changing_hours(zone) == hours
+    assert times.winter_offset_min(zone) == winter
+
+
+@pytest.mark.parametrize(
+    ("hours", "zone", "usual"),
+    [
+        ({"mon-sun": "08:00-18:00"}, "Pacific/Easter", "23:00"),
+        ({"mon-sun": "08:00-22:00"}, "America/Santiago", "01:00"),
+        ({"mon-sun": "08:00-22:00"}, "Europe/Berlin", "22:30"),
+        ({"mon-sun": "02:00-22:00"}, "America/Santiago", "01:00"),
+    ],
+)
+def test_the_usual_time_keeps_away_from_the_hours_in_which_a_zone_changes(hours, zone, usual):
+    assert times.usual_time(hours, zone) == usual

@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A run among others: one job of a host at a time, a machine that stays awake, a network that is back."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Callable, TypeVar
+
+from .agent_host import Places, say, utc, write_json
+from .backup_nas import NasError
+
+# A name that no job can have
+LOCK = "@host.lock"
+# A long first backup must not hold up the database that is backed up every hour
+WAIT_S = 3600.0
+POLL_S = 1.0
+AHEAD_S = 120
+NETWORK_S, AGAIN_S = 90.0, 3.0
+Found = TypeVar("Found")
+
+
+def tell_systemd(text: str) -> None:
+    """One message to the service's manager; nothing where there is none."""
+    address = os.environ.get("NOTIFY_SOCKET")
+    if address:
+        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel:
+            channel.sendto(text.encode("ascii"), "\0" + address[1:] if address.startswith("@") else address)
+
+
+def _take(stream: Any) -> bool:
+    try:
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+@contextlib.contextmanager
+def turn(places: Places, job: str, time_limit_s: int) -> Iterator[None]:
+    """Wait while another job of this host runs, an hour at most. The time limit counts from when it is this job's turn."""
+    places.run.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path = places.run / LOCK
+    with open(path, "a+", encoding="ascii") as stream:  # noqa: PTH123
+        mine = _take(stream)
+        if not mine:
+            mine = _wait(places, job, path, stream)
+        if mine:
+            stream.truncate(0)
+            stream.write(job)
+            stream.flush()
+        if time_limit_s:
+            tell_systemd(f"EXTEND_TIMEOUT_USEC={time_limit_s * 1_000_000}")
+        yield
+
+
+def _wait(places: Places, job: str, path: Path, stream: Any) -> bool:
+    other = path.read_text(encoding="ascii").strip() or "another job"
+    message = f"waits for {other}, which is being backed up on this host"
+    say(f"{job}: {message}", 5)
+    write_json(places.deferred(job), {"code": "host_busy", "message": message, "since": utc(time.time())})
+    began = time.monotonic()
+    while not _take(stream):
+        if time.monotonic() - began >= WAIT_S:
+            say(f"{job}: has waited for {WAIT_S / 60:.0f} minutes; begins beside {other}", 4)
+            return False
+        tell_systemd(f"EXTEND_TIMEOUT_USEC={AHEAD_S * 1_000_000}")
+        time.sleep(POLL_S)
+    return True
+
+
+@contextlib.contextmanager
+def awake(job: str, wanted: bool) -> Iterator[None]:
+    """Keep a workstation from falling asleep, where logind is there to be asked. Ends with the agent, however that ends."""
+    held = None
+    if wanted:
+        why = f"--why=Backup of {job}"
+        command = ["systemd-inhibit", "--what=sleep", "--mode=block", "--who=Holdfast", why, "cat"]
+        with contextlib.suppress(OSError):
+            held = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd="/"
+            )
+    try:
+        yield
+    finally:
+        if held and held.stdin:
+            if held.poll() is not None:
+                say(f"{job}: nobody could be asked to keep this machine awake during the run", 5)
+            held.stdin.close()
+            held.wait()
+
+
+def once_the_network_is_back(job: str, ask: Callable[[], Found], sleep: Callable[[float], None] = time.sleep) -> Found:
+    """Ask the NAS; a machine that has just woken up has its network some seconds later. A NAS that refuses is up."""
+    began, said = time.monotonic(), False
+    while True:
+        try:
+            return ask()
+        except NasError as error:
+            up = isinstance(error.__cause__, OSError) and error.__cause__.errno == errno.ECONNREFUSED
+            if error.code != "nas_unreachable" or up or time.monotonic() - began >= NETWORK_S:
+                raise
+            if not said:
+                say(
+                    f"{job}: the NAS does not answer; asked again for {NETWORK_S:.0f} s, as the network may not be back yet",
+                    5,
+                )
+            said = True
+            sleep(AGAIN_S)

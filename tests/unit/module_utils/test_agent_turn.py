@@ -1,0 +1,110 @@
+"""One job of a host at a time, an awake machine, and a network that may come later."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import socket
+
+import pytest
+from ansible_collections.holdfast.practice.plugins.module_utils import agent_host, agent_turn
+from ansible_collections.holdfast.practice.plugins.module_utils.backup_nas import NasError
+
+
+@pytest.fixture
+def places(tmp_path):
+    return agent_host.Places(state=tmp_path / "state", run=tmp_path / "run")
+
+
+@pytest.fixture
+def manager(tmp_path, monkeypatch):
+    """What systemd is told."""
+    channel = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    channel.bind(str(tmp_path / "notify"))
+    channel.setblocking(False)
+    monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+    yield channel
+    channel.close()
+
+
+def test_the_time_limit_counts_from_the_turn(places, manager):
+    with agent_turn.turn(places, "documents", 60):
+        assert manager.recv(100) == b"EXTEND_TIMEOUT_USEC=60000000"
+        assert (places.run / agent_turn.LOCK).read_text() == "documents"
+    assert not places.deferred("documents").exists()
+
+
+@pytest.mark.parametrize("ends", [True, False])
+def test_a_job_waits_for_another_one_but_not_for_ever(places, manager, monkeypatch, capfdbinary, ends):
+    places.run.mkdir()
+    other = (places.run / agent_turn.LOCK).open("w")
+    fcntl.flock(other, fcntl.LOCK_EX)
+    other.write("clinical_db")
+    other.flush()
+    clock = [0.0]
+
+    def sleep(_seconds):
+        note = json.loads(places.deferred("documents").read_text())
+        assert (note["code"], "clinical_db" in note["message"]) == ("host_busy", True)
+        clock[0] += 2000
+        if ends:
+            other.close()
+
+    monkeypatch.setattr(agent_turn.time, "sleep", sleep)
+    monkeypatch.setattr(agent_turn.time, "monotonic", lambda: clock[0])
+    with agent_turn.turn(places, "documents", 60):
+        pass
+    other.close()
+    said = capfdbinary.readouterr().out.decode().splitlines()
+    assert said[0] == "documents: waits for clinical_db, which is being backed up on this host"
+    assert len(said) == (1 if ends else 2)
+    assert ends or said[1] == "documents: has waited for 60 minutes; begins beside clinical_db"
+    assert manager.recv(100) == b"EXTEND_TIMEOUT_USEC=120000000"
+
+
+@pytest.mark.parametrize("program", ["#!/bin/sh\nexec cat\n", "#!/bin/sh\nexit 1\n", None])
+def test_a_machine_is_kept_awake_where_somebody_can_be_asked(tmp_path, monkeypatch, program):
+    if program:
+        (tmp_path / "systemd-inhibit").write_text(program)
+        (tmp_path / "systemd-inhibit").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin" if program else str(tmp_path))
+    with agent_turn.awake("documents", wanted=True), agent_turn.awake("documents", wanted=False):
+        pass
+
+
+def unreachable(number):
+    error = NasError("nas_unreachable", "x")
+    error.__cause__ = OSError(number, "x")
+    return error
+
+
+@pytest.mark.parametrize(
+    ("errors", "asked"),
+    [
+        ([unreachable(errno.ENETUNREACH), unreachable(errno.EHOSTUNREACH)], 3),
+        ([unreachable(errno.ECONNREFUSED)], None),
+        ([NasError("certificate_mismatch", "x")], None),
+        ([unreachable(errno.ENETUNREACH)] * 99, None),
+    ],
+)
+def test_a_nas_is_asked_again_while_the_network_may_be_coming(monkeypatch, errors, asked):
+    clock, left, count = [0.0], list(errors), [0]
+    monkeypatch.setattr(agent_turn.time, "monotonic", lambda: clock[0])
+
+    def ask():
+        count[0] += 1
+        if left:
+            raise left.pop(0)
+        return "id"
+
+    def sleep(seconds):
+        clock[0] += seconds
+
+    if asked is None:
+        with pytest.raises(NasError):
+            agent_turn.once_the_network_is_back("documents", ask, sleep)
+        assert count[0] <= 32
+    else:
+        assert agent_turn.once_the_network_is_back("documents", ask, sleep) == "id"
+        assert count[0] == asked
