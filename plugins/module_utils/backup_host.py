@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ansible_collections.holdfast.practice.plugins.module_utils import canary, stamp
+from ansible_collections.holdfast.practice.plugins.module_utils import canary, restic_program, stamp
 from ansible_collections.holdfast.practice.plugins.module_utils.agent_host import EXIT_DEFERRED
 from ansible_collections.holdfast.practice.plugins.module_utils.agent_job import ITEM, NAME, SCHEMA, faults_of
 from ansible_collections.holdfast.practice.plugins.module_utils.agent_repository import CREDENTIALS, pin_name
@@ -365,6 +365,7 @@ def wanted(
     found_jobs: Sequence[str],
     stores: Mapping[str, Mapping[str, Any]],
     found_stores: Sequence[str],
+    own_restic: Sequence[File] = (),
 ) -> Wanted:
     """The whole domain.
 
@@ -396,6 +397,7 @@ def wanted(
         *(file for name in found_stores if name not in stores for file in _store_gone(name)),
         File(f"{LIB}/agent", LAUNCHER.encode(), 0o755),
         File(COMMAND, COMMAND_TEXT.encode(), 0o755),
+        *(own_restic or restic_program.gone()),
         *(File(f"{LIB}/{PACKAGE}/{name}", text.encode(), 0o644) for name, text in sorted(program.items())),
         File(SERVICE, SERVICE_TEXT.encode(), 0o644),
         File(SETTLE, SETTLE_TEXT.encode(), 0o644),
@@ -452,6 +454,7 @@ def unwanted(found_jobs: Sequence[str], program: Iterable[str], found_stores: Se
         File(f"{UNITS}/{RESUME}", None),
         File(f"{LIB}/agent", None),
         File(COMMAND, None),
+        *restic_program.gone(),
         *(File(f"{LIB}/{PACKAGE}/{name}", None) for name in sorted(program)),
     ]
     dirs: list[Dir] = [

@@ -93,7 +93,8 @@ def environment(repository: Repository, rest_username: str, rest_password: str) 
         "RESTIC_PROGRESS_FPS": "0.016",
         "HOME": "/root",
         "LANG": "C.UTF-8",
-        "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+        # a restic that site.yml put beside the agent comes before the distribution's
+        "PATH": "/usr/lib/holdfast:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
     }
     if repository.cache_dir:
         env["RESTIC_CACHE_DIR"] = repository.cache_dir
@@ -196,7 +197,10 @@ def check_version(version: str) -> None:
     parts = tuple(int(part) for part in version.split(".")[:2]) if version else (0, 0)
     if parts < MINIMUM_VERSION:
         need = ".".join(str(part) for part in MINIMUM_VERSION)
-        message = f"restic {need} or later is needed, found {version or 'none'}; install it from the host's packages"
+        message = (
+            f"restic {need} or later is needed, found {version or 'none'}; give the hosts a newer one: from their packages, or "
+            "with programs.restic in the practice document (backup_agent_restic of the role)"
+        )
         raise ResticError("restic_too_old", message, OK)
 
 

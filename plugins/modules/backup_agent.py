@@ -60,6 +60,13 @@ options:
   rest_password:
     description: Password of the host's account on the NAS. Required to be present.
     type: str
+  restic_sha256:
+    description:
+      - The sha256 of V(/usr/lib/holdfast/restic.source), a restic as it was shipped (the program, or its bz2), that the role put
+        there. It is checked, unpacked, asked for its version and put in place as V(/usr/lib/holdfast/restic), which the
+        agent uses before the distribution's.
+      - Left out, the distribution's is used, and what was put in place before goes.
+    type: str
   jobs:
     description: What to back up and when.
     type: list
@@ -337,6 +344,7 @@ changes:
 """
 
 import json
+import platform
 import shutil
 import sys
 import tempfile
@@ -387,6 +395,7 @@ from ansible_collections.holdfast.practice.plugins.module_utils import (
     postgresql_catalogue,
     postgresql_oracle,
     restic,
+    restic_program,
     sqlite_door,
     sqlite_oracle,
     stamp,
@@ -506,10 +515,18 @@ class Door:
     """A repository as this host reaches it, before anything of ours is on the host.
 
     store: {name, url, username, certificate, repository_password, rest_password}, the name empty for the one in the house.
+    own: the folder of a restic that is to be used instead of the distribution's. not_yet: reasons that check mode forgives.
     """
 
-    def __init__(self, module: AnsibleModule, folder: str, store: Mapping[str, str]) -> None:
-        self.module, self.store = module, store
+    def __init__(
+        self,
+        module: AnsibleModule,
+        folder: str,
+        store: Mapping[str, str],
+        own: str | None = None,
+        not_yet: Sequence[str] = NOT_YET,
+    ) -> None:
+        self.module, self.store, self.own, self.not_yet = module, store, own, not_yet
         self.pin = backup_host.pin_file(store["name"])
         place = Path(folder) / f"store-{store['name']}"
         place.mkdir(mode=0o700)
@@ -528,12 +545,15 @@ class Door:
         return str(path)
 
     def _run(self, argv: Sequence[str], env: Mapping[str, str]) -> tuple[int, str, str]:
+        environ = {**env, "PATH": restic_program.path_of(env, self.own)}
         try:
             found: tuple[int, str, str] = self.module.run_command(
-                list(argv), environ_update=dict(env), handle_exceptions=False, expand_user_and_vars=False
+                list(argv), environ_update=environ, handle_exceptions=False, expand_user_and_vars=False
             )
         except FileNotFoundError:
             return 127, "", "not installed"
+        except OSError as error:
+            return 126, "", str(error)
         return found
 
     def identify(self, pinned: str | None) -> str | None:
@@ -565,6 +585,41 @@ class Door:
         return self.restic.id()
 
 
+def own_restic(module: AnsibleModule) -> tuple[bytes | None, bool]:
+    """The restic that is wanted instead of the distribution's (None: that one), and whether it has yet to come (check mode)."""
+    wanted = module.params["restic_sha256"]
+    if not wanted:
+        return None, False
+    program = content_of(restic_program.PROGRAM)
+    note = content_of(restic_program.NOTE)
+    if program is not None and restic_program.in_place(
+        note.decode("utf-8", "replace") if note else None, program, wanted
+    ):
+        return program, False
+    shipped = content_of(restic_program.SHIPPED)
+    if module.check_mode and (shipped is None or restic_program.sha256(shipped) != wanted):
+        return None, True
+    if shipped is None:
+        raise RefusedError("restic_missing", f"{restic_program.SHIPPED} is not there: the role puts it there first")
+    return restic_program.program_of(shipped, wanted, platform.machine()), False
+
+
+def lay_out(folder: str, program: bytes) -> str:
+    """Put the restic that is wanted where it can be asked before it is put in place; that folder."""
+    path = Path(folder) / "restic"
+    path.write_bytes(program)
+    path.chmod(0o700)
+    return folder
+
+
+def content_of(path: str) -> bytes | None:
+    """Content of a file; None when there is none."""
+    try:
+        return Path(path).read_bytes()
+    except FileNotFoundError:
+        return None
+
+
 def repository_id(module: AnsibleModule, door: Door, source: Door | None = None) -> tuple[str | None, bool]:
     """Id of a repository and whether it is (or would be) new. Creates it when it may; source: where a copy comes from.
 
@@ -577,7 +632,7 @@ def repository_id(module: AnsibleModule, door: Door, source: Door | None = None)
         if found is None and not module.check_mode:
             return door.create(source), True
     except (restic.ResticError, backup_nas.NasError) as error:
-        if module.check_mode and error.code in NOT_YET:
+        if module.check_mode and error.code in door.not_yet:
             module.warn(f"{url}: not checked, as in check mode it may not be set up yet: {error.message}")
             return pinned or "(not known before the NAS answers)", pinned is None
         if source and error.code == "nas_unreachable":
@@ -660,14 +715,16 @@ def converge(module: AnsibleModule) -> dict[str, Any]:
         who = (params["practice"], params["host"], params["repository"], stores, params["timezone"])
         backup_host.check_jobs([backup_host.job_content(job, *who) for job in params["jobs"]])
         check_calendars(module)
+        program_wanted, to_come = own_restic(module)
+        not_yet = (*NOT_YET, "restic_too_old") if to_come else NOT_YET
         with tempfile.TemporaryDirectory(dir=module.tmpdir) as folder:
-            house = Door(
-                module, folder, {"name": "", **params["repository"], **{key: params[key] for key in REQUIRED[1:]}}
-            )
+            own = lay_out(folder, program_wanted) if program_wanted is not None else None
+            place = {"name": "", **params["repository"], **{key: params[key] for key in REQUIRED[1:]}}
+            house = Door(module, folder, place, own, not_yet)
             known, created = repository_id(module, house)
             result["repository"] = {"id": known, "created": created}
             for copy in stores.values():
-                copy["id"], new = repository_id(module, Door(module, folder, copy), house)
+                copy["id"], new = repository_id(module, Door(module, folder, copy, own, not_yet), house)
                 fresh += [copy["url"]] if new else []
             result["copies"] = {name: copy["id"] for name, copy in stores.items()}
         want = backup_host.wanted(
@@ -682,6 +739,7 @@ def converge(module: AnsibleModule) -> dict[str, Any]:
             found_jobs,
             stores,
             found_stores,
+            restic_program.files(program_wanted or b"", params["restic_sha256"]) if params["restic_sha256"] else (),
         )
         fresh = [params["repository"]["url"], *fresh] if created else fresh
     else:
@@ -782,6 +840,7 @@ def main() -> None:
             "copies": {"type": "list", "elements": "dict", "default": [], "options": store},
             "repository_password": {"type": "str", "no_log": True},
             "rest_password": {"type": "str", "no_log": True},
+            "restic_sha256": {"type": "str"},
             "jobs": {"type": "list", "elements": "dict", "default": [], "options": job},
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
         },
@@ -792,6 +851,8 @@ def main() -> None:
     try:
         result = converge(module)
     except RefusedError as error:
+        module.fail_json(msg=f"{who}: {error}", code=error.code)
+    except restic_program.ProgramError as error:
         module.fail_json(msg=f"{who}: {error}", code=error.code)
     except (
         stamp.StampError,
