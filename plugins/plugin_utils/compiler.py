@@ -327,8 +327,16 @@ class _Compiler:
             "certificate": self.certificate(self.store),
         }
 
+    def restic(self) -> dict[str, Any]:
+        own = self.practice.programs.restic if self.practice.programs else None
+        if not own:
+            return {}
+        place = {"file": f"{self.folder}/{own.file}"} if own.file else {"url": own.url}
+        return {"backup_agent_restic": {**place, "sha256": own.sha256}}
+
     def agent(self, name: str) -> dict[str, Any]:
         return {
+            **self.restic(),
             "backup_agent_practice": self.id,
             "backup_agent_host": name,
             "backup_agent_timezone": self.zone,

@@ -360,6 +360,14 @@ def _uuid(value: str) -> None:
         raise refuse()
 
 
+_SHA256 = r"[0-9a-f]{64}"
+
+
+def _sha256(value: str) -> None:
+    if not re.fullmatch(_SHA256, value):
+        raise refuse(fix="write it in small letters" if re.fullmatch(_SHA256, value.lower()) else "")
+
+
 _RECIPIENT = r"age1[02-9ac-hj-np-z]{58}"
 
 
@@ -674,6 +682,7 @@ Bucket = Annotated[str, *text(_bucket, pattern=_whole(_BUCKET))]
 Url = Annotated[str, *text(_url, pattern=_whole(_URL))]
 Port = Annotated[int, Checked(_port_number, shape={"minimum": 1, "maximum": 65535})]
 Uuid = Annotated[str, *text(_uuid, pattern=_whole(_UUID))]
+Sha256 = Annotated[str, *text(_sha256, expected="a sha256: 64 characters 0-9 a-f", pattern=_whole(_SHA256))]
 Recipient = Annotated[
     str,
     *text(_recipient, expected="an age recipient (age1...), the public half of a key", pattern=_whole(_RECIPIENT)),

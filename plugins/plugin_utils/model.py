@@ -47,6 +47,7 @@ from ansible_collections.holdfast.practice.plugins.plugin_utils.leaves import (
     Setting,
     SettingName,
     Several,
+    Sha256,
     Short,
     Size,
     Sql,
@@ -539,6 +540,22 @@ class Retired(Part):
 Hours = Annotated[dict[Days, Window], NamedParts]
 
 
+class Restic(Part):
+    """A restic of the practice's own choice for hosts with backups, instead of their distribution's: one file, or one url."""
+
+    file: PathBeside | None = Field(
+        default=None, description="a file beside this document, such as restic_0.18.1_linux_amd64.bz2"
+    )
+    url: Url | None = Field(default=None, description="an address such as https://example.org/restic_linux_amd64.bz2")
+    sha256: Sha256 = Field(description="the sha256 of that file: 64 characters 0-9 a-f")
+
+
+class Programs(Part):
+    """Programs that hosts are given instead of their distribution's."""
+
+    restic: Restic | None = Field(default=None, description="{file: FILE or url: ADDRESS, sha256: SUM}")
+
+
 class Practice(Part):
     """A whole practice document."""
 
@@ -567,6 +584,7 @@ class Practice(Part):
         default=None, description="how often a restore of an item is proven: daily, weekly or monthly"
     )
     alerts: Alerts | None = Field(default=None, description="{mail: {relay, sender, to}, heartbeat: ADDRESS}")
+    programs: Programs | None = Field(default=None, description="{restic: {file: FILE, sha256: SUM}}")
     retired: Annotated[dict[HostId, Retired], NamedParts] | None = Field(
         default=None, description='hosts that were taken out, by name: {date: "YYYY-MM-DD"}'
     )

@@ -14,6 +14,7 @@ from ansible_collections.holdfast.practice.plugins.plugin_utils import (
     rules_hosts,
     rules_items,
     rules_power,
+    rules_programs,
 )
 from ansible_collections.holdfast.practice.plugins.plugin_utils.source import Problem
 from ansible_collections.holdfast.practice.plugins.plugin_utils.view import View
@@ -40,5 +41,6 @@ RULES: tuple[Rule, ...] = (
     *rules_copies.RULES,
     *rules_power.RULES,
     *rules_alerts.RULES,
+    *rules_programs.RULES,
     feasible,
 )

@@ -470,3 +470,18 @@ def test_the_variables_are_those_that_the_role_asks_for(role):
 
 def test_the_example_in_the_plugins_documentation_is_a_good_document():
     compiled(practice.EXAMPLES)
+
+
+@pytest.mark.parametrize(
+    ("said", "given"),
+    [
+        ("file: restic.bz2", {"file": "/practices/harbour-street/restic.bz2"}),
+        ('url: "https://example.org/r.bz2"', {"url": "https://example.org/r.bz2"}),
+    ],
+)
+def test_a_restic_of_ones_own_goes_to_every_host_with_backups_and_to_no_other(said, given):
+    inventory = compiled(EXAMPLE + f"\nprograms: {{restic: {{{said}, sha256: {'ab' * 32}}}}}\n")
+    found = {host: variables.get("backup_agent_restic") for host, variables in inventory.host_vars.items()}
+    assert {host for host, each in found.items() if each} == set(inventory.groups["agents"])
+    assert found["server1"] == {**given, "sha256": "ab" * 32}
+    assert all("backup_agent_restic" not in variables for variables in compiled().host_vars.values())
