@@ -51,8 +51,9 @@ def test_another_checksum_is_refused_with_both():
 def test_what_is_in_place_is_known_by_its_source_and_by_itself():
     note = restic_program.files(AMD, "wanted")[1].content.decode()
     assert restic_program.in_place(note, AMD, "wanted")
-    for other in ((note, AMD, "newer"), (note, AMD + b"x", "wanted"), (note, None, "wanted"), (None, AMD, "wanted"), ("{", AMD, "wanted")):  # fmt: skip
-        assert not restic_program.in_place(*other)
+    assert not restic_program.in_place(note, AMD, "newer")
+    for text, program in ((note, AMD + b"x"), (note, None), (None, AMD), ("{", AMD)):
+        assert not restic_program.in_place(text, program, "wanted")
 
 
 def test_it_comes_before_the_distributions_and_is_left_out_when_it_goes():
