@@ -60,6 +60,7 @@ class PostgresqlView(View):
     def __init__(self, database: str, tools: Tools) -> None:
         self.database = database
         self._tools = tools
+        self._whole = False
         self._said = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the view
         self._holder = tools.start(
             [*AS_USER, *PSQL, "-d", conninfo(database)],
@@ -144,10 +145,20 @@ class PostgresqlView(View):
                     "how they were made elsewhere",
                 )
             )
+        self._whole = True
         return found
 
+    def _let_go(self) -> None:
+        """End what is left of a run that broke off: a session that waits for a lock does not notice that its client is gone."""
+        mine = "usename = current_user and datname = current_database() and pid <> pg_backend_pid()"
+        sql = f"select pg_terminate_backend(pid) from pg_stat_activity where {mine}"  # noqa: S608 - fixed names
+        # a server that does not even answer to this is the run's trouble already, which has its reason
+        self._tools.run([*AS_USER, *PSQL, "-d", conninfo(self.database) + " connect_timeout=5", "-c", sql], ENV)
+
     def close(self) -> None:
-        """End the transaction."""
+        """End the transaction, and after a failure every session of this run."""
+        if not self._whole:
+            self._let_go()
         if not self._holder.stdin.closed:
             with contextlib.suppress(BrokenPipeError):
                 self._holder.stdin.close()
