@@ -346,8 +346,8 @@ def restore_job(wanted: Any, places: Places) -> int:
     """``restore``: exit code."""
     name = str(wanted.job)
     children, screen = Children(), Screen(sys.stdout, wanted.json)
-    said = [*wanted.path, *(["/"] if wanted.all else []), *([stored_dump(name)] if wanted.database else [])]
-    browsing = not said
+    said = [*wanted.path, *(["/"] if wanted.all else [])]
+    browsing = not said and not wanted.database
     try:
         if wanted.in_place != wanted.force:
             raise AskedError("to write over live data takes both: --in-place --force")
@@ -358,6 +358,8 @@ def restore_job(wanted: Any, places: Places) -> int:
         live = live_paths(path.read_text(encoding="utf-8") for path in (places.etc / "jobs").glob("*.json"))
         folder = check_folder(wanted.to, live) if wanted.to else ""
         restore = Restore(job_of(name, places), places, wanted.run, screen, children)
+        if wanted.database:
+            said.append(stored_dump(restore.job.stored_as))
         if wanted.in_place:
             return _in_place(restore, said)
         folder = folder or new_folder(restore.run)

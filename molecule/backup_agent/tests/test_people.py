@@ -56,6 +56,11 @@ def last(text):
     return json.loads(text.splitlines()[-1])
 
 
+def record(host):
+    """Of the last run of the documents."""
+    return json.loads(host.check_output("cat /var/lib/holdfast/status/documents.json"))
+
+
 def agent(host, *words):
     return host.run(AGENT + " " + " ".join(shlex.quote(word) for word in words))
 
@@ -118,17 +123,18 @@ def test_status_and_snapshots_agree_and_know_the_next_run(host):
     assert rows["documents"]["state"] == "OK"
     assert all(row["next_run"] for row in rows.values())
     shown = agent(host, "snapshots", "documents", "--json")
-    runs = json.loads(shown.stdout)
-    assert (shown.rc, runs[0]["complete"], runs[0]["files"]) == (0, True, 20)
-    record = json.loads(host.check_output("cat /var/lib/holdfast/status/documents.json"))
-    assert (runs[0]["run"], runs[0]["parts"]["oracle"]) == (record["run"], record["snapshots"]["oracle"])
-    assert record["run"] in agent(host, "snapshots").stdout
+    newest, said = json.loads(shown.stdout)[0], record(host)
+    assert (shown.rc, newest["complete"], newest["files"]) == (0, True, said["files"])
+    assert (newest["run"], newest["parts"]["oracle"]) == (said["run"], said["snapshots"]["oracle"])
+    assert said["run"] in agent(host, "snapshots").stdout
 
 
 def test_everything_comes_back_and_is_compared(host, folder):
     done = agent(host, "restore", "documents", "--all", "--to", folder, "--json")
     result = last(done.stdout)
-    assert (done.rc, result["files"], result["equal"], result["state"]) == (0, 20, 20, "OK")
+    count = record(host)["files"]
+    assert count > 10
+    assert (done.rc, result["files"], result["equal"], result["state"]) == (0, count, count, "OK")
     assert host.check_output(f"diff -r --exclude=*.tmp /srv/clinic/documents {folder}/srv/clinic/documents") == ""
     assert host.check_output(f"stat -c %a {folder}") == "700"
     again = agent(host, "restore", "documents", "--all", "--to", folder)
@@ -173,9 +179,8 @@ def test_what_does_not_match_the_oracle_is_a_failure(host, folder):
     host.check_output(f"cat > /root/oracle <<'EOF'\n{json.dumps(oracle)}\nEOF")
     host.check_output(f"cat /root/oracle | ( {RESTIC} {store} ); rm /root/oracle")
     done = agent(host, "restore", "documents", "--run", run, "--all", "--to", folder)
-    assert (done.rc, f"files_differ: 1 of 20 files differ: {LETTERS}/plain.txt" in done.stdout) == (1, True), (
-        done.stdout
-    )
+    differ = f"files_differ: 1 of {len(oracle['files']['manifest'])} files differ: {LETTERS}/plain.txt"
+    assert (done.rc, differ in done.stdout) == (1, True), done.stdout
 
 
 def test_live_data_is_written_over_only_by_somebody_who_types_its_name(host):
