@@ -2,30 +2,52 @@
 # SPDX-License-Identifier: Apache-2.0
 """A practice's software on a busy day: hundreds of transactions a second, until it is stopped.
 
-Usage: busy mariadb | busy sqlite [TRANSACTIONS]. Every transaction leaves as many rows more in one table as in the other.
+Usage: busy mariadb | busy firebird | busy sqlite [TRANSACTIONS].
+Every transaction leaves as many rows more in one table as in the other.
 """
 
 import itertools
+import os
+import re
 import sqlite3
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 PAUSE_S = 0.002
 ROW = "x" * 300
 
 
-def mariadb() -> None:
-    """Three clients at once."""
-    book = (
-        f"start transaction; insert into account (name, note) values ('busy', '{ROW}'); "
-        "insert into entry (account) values (last_insert_id()); commit;\n"
-    )
-    clients = [subprocess.Popen(["mariadb", "billing"], stdin=subprocess.PIPE) for _ in range(3)]
+def three_at_once(command: list[str], begin: str, book: str) -> None:
+    """Clients of a server, which take turns."""
+    clients = [subprocess.Popen(command, stdin=subprocess.PIPE) for _ in range(3)]
+    for client in clients:
+        client.stdin.write(begin.encode())
     for client in itertools.cycle(clients):
         client.stdin.write(book.encode())
         client.stdin.flush()
         time.sleep(PAUSE_S)
+
+
+def mariadb() -> None:
+    """A transaction of two statements."""
+    book = (
+        f"start transaction; insert into account (name, note) values ('busy', '{ROW}'); "
+        "insert into entry (account) values (last_insert_id()); commit;\n"
+    )
+    three_at_once(["mariadb", "billing"], "", book)
+
+
+def firebird() -> None:
+    """As SYSDBA, like much software of practices."""
+    login = Path("/etc/firebird/4.0/SYSDBA.password").read_text(encoding="utf-8")
+    os.environ.update({name: value.strip('"') for name, value in re.findall(r"^(ISC_\w+)=(.*)", login, re.MULTILINE)})
+    book = (
+        f"execute block as declare n bigint; begin insert into bed (note) values ('{ROW}') returning id into n; "
+        "insert into stay (bed) values (:n); end^ commit^\n"
+    )
+    three_at_once(["isql-fb", "-q", "-bail", "localhost:/srv/ward/ward.fdb"], "set term ^;\n", book)
 
 
 def sqlite(most: int) -> None:
@@ -47,5 +69,7 @@ def sqlite(most: int) -> None:
 
 if sys.argv[1] == "mariadb":
     mariadb()
+elif sys.argv[1] == "firebird":
+    firebird()
 else:
     sqlite(int(sys.argv[2]) if len(sys.argv) > 2 else 0)

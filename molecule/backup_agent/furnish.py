@@ -4,6 +4,7 @@
 
 import base64
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -55,6 +56,38 @@ insert into entry (account) select id from account;
 insert into letter values ('letters/plain.txt');
 """
 
+WARD = """
+create database 'localhost:/srv/ward/ward.fdb' default character set utf8;
+create domain words as varchar(300) character set win1252;
+create sequence invoice start with 1000 increment by 5;
+create exception stranger 'This is not for you';
+create table bed (id bigint generated always as identity primary key, note words, picture blob,
+                  twice computed by (id * 2), constraint real_note check (char_length(note) > 0));
+create table stay (id bigint generated always as identity primary key, bed bigint not null references bed on delete cascade,
+                   since timestamp default current_timestamp not null);
+create table "odd ""name" (path varchar(200) primary key);
+create index by_day on stay computed by (cast(since as date));
+create view recent as select b.note, s.since from stay s join bed b on b.id = s.bed;
+set term ^;
+create trigger numbered for stay before insert as begin new.since = coalesce(new.since, current_timestamp); end^
+create trigger only_us on connect as begin if (current_user <> 'SYSDBA') then exception stranger; end^
+create procedure book (bed bigint) returns (stay bigint) as begin
+  insert into stay (bed) values (:bed) returning id into stay; end^
+create function next_invoice returns bigint as begin return next value for invoice; end^
+create package care as begin function days (bed bigint) returns int; end^
+create package body care as begin
+  function days (bed bigint) returns int as begin return 1; end
+end^
+execute block as declare n int = 0; begin
+  while (n < 4000) do begin
+    insert into bed (note, picture) values ('Müller ' || :n, x'00ff0a'); insert into stay (bed) values (:n + 1); n = n + 1;
+  end
+end^
+set term ;^
+insert into "odd ""name" values ('letters/plain.txt');
+commit;
+"""
+
 
 def like(name: str, size: int) -> bytes:
     """Bytes that are no two times the same, of the type that the name says: backups are judged by that too."""
@@ -91,6 +124,13 @@ def main() -> None:
             check=True, cwd="/", input=CLINIC.encode(),
         )  # fmt: skip
         subprocess.run(["mariadb", "--default-character-set=utf8mb4"], check=True, input=BILLING.encode())
+        login = dict(
+            re.findall(r'^(ISC_\w+)="?(.*?)"?$', Path("/etc/firebird/4.0/SYSDBA.password").read_text(), re.MULTILINE)
+        )
+        Path("/srv/ward").mkdir()
+        shutil.chown("/srv/ward", "firebird", "firebird")
+        client = ["isql-fb", "-q", "-bail", "-ch", "utf8"]
+        subprocess.run(client, check=True, input=WARD.encode(), env={**os.environ, **login})
         subprocess.run(["useradd", "--system", "--no-create-home", "pms"], check=True)
         Path("/srv/pms").mkdir()
         shutil.chown("/srv/pms", "pms", "pms")

@@ -11,6 +11,7 @@ _SUSPECT = (
 _AGAIN = "nothing has to be unlocked; the next run starts anew"
 
 ADVICE = {
+    "account_lacks_rights": _SITE,
     "certificate_expired": "renew the certificate of the NAS and run site.yml; check both clocks",
     "certificate_mismatch": "find out who answers at the NAS's address; run site.yml if it was renewed on purpose",
     "copy_not_removed": "remove the copy that is named in /var/tmp",
@@ -26,6 +27,7 @@ ADVICE = {
     "dump_missing": "take another run: holdfast-agent snapshots JOB",
     "dump_timeout": "look for a locked table or an overloaded server; a dump that really needs longer: dump_limit",
     "dump_truncated": "take another run: holdfast-agent snapshots JOB",
+    "engine_too_old": "have the software's vendor move the database to Firebird 4",
     "files_differ": "take another run, and have the NAS's disks looked at: a proof (prove.yml) finds out what is damaged",
     "files_missing": "take another run, and have the NAS's disks looked at: a proof (prove.yml) finds out what is damaged",
     "files_unreadable": "look at the disk's health (smartctl, dmesg) and at the rights of the folder",
@@ -36,6 +38,7 @@ ADVICE = {
     "internal_error": "report it with the journal's lines; the run before this one is still there",
     "job_invalid": _SITE,
     "killed": _AGAIN,
+    "login_refused": _SITE,
     "mount_gone": "look at the machine that serves the volume, and at the network",
     "mount_missing": "mount the volume; if the data was moved for good, write mounts: [] for the item",
     "must_have_excluded": "correct exclude: in the practice document",
@@ -69,6 +72,7 @@ ADVICE = {
     "suspect_entropy": _SUSPECT,
     "suspect_magic": _SUSPECT,
     "suspect_rename": _SUSPECT,
+    "tables_external": "protect the files in which these tables lie as paths of their own",
     "tables_not_transactional": "ALTER TABLE ... ENGINE=InnoDB, with the software's vendor",
     "time_limit": "find out why it takes so long, or raise time_limit in the practice document",
     "too_few_files": _DISK,

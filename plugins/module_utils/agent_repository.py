@@ -25,18 +25,26 @@ class RunError(Exception):
         self.message = message
 
 
-def open_restic(url: str, places: Places, run: Callable[..., tuple[int, str, str]], store: str = "") -> restic.Restic:
-    """restic with this host's repository and credentials; store: the name of a copy's. Raises RunError."""
-    folder = Path(os.environ.get("CREDENTIALS_DIRECTORY") or places.etc / "credentials")
-    before = f"{store}." if store else ""
+def _folder(places: Places) -> Path:
+    return Path(os.environ.get("CREDENTIALS_DIRECTORY") or places.etc / "credentials")
+
+
+def credential(places: Places, name: str) -> str:
+    """A secret of this host's. Raises RunError."""
     try:
-        found = {name: (folder / f"{before}{name}").read_text(encoding="utf-8").rstrip("\n") for name in CREDENTIALS}
+        return (_folder(places) / name).read_text(encoding="utf-8").rstrip("\n")
     except OSError as error:
         message = f"credential {error.filename} cannot be read ({error.strerror}); run site.yml for this host"
         raise RunError("credentials_missing", message) from error
+
+
+def open_restic(url: str, places: Places, run: Callable[..., tuple[int, str, str]], store: str = "") -> restic.Restic:
+    """restic with this host's repository and credentials; store: the name of a copy's. Raises RunError."""
+    before = f"{store}." if store else ""
+    found = {name: credential(places, f"{before}{name}") for name in CREDENTIALS}
     repository = restic.Repository(
         url=url,
-        password_file=str(folder / f"{before}repository-password"),
+        password_file=str(_folder(places) / f"{before}repository-password"),
         cacert=str(places.etc / f"{store or 'nas'}.pem"),
         cache_dir=str(places.cache),
     )

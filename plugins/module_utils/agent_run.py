@@ -52,7 +52,7 @@ from .agent_host import (
 )
 from .agent_job import Job, JobError, parse, stored_dump, stored_oracle
 from .agent_progress import RESTIC_PROGRESS, Progress, to_file
-from .agent_repository import RunError, check_stamp, identify, knock, open_restic
+from .agent_repository import RunError, check_stamp, credential, identify, knock, open_restic
 from .database_engine import Database, DatabaseError, Tools, View
 from .database_oracle import OracleError
 from .engines import ENGINES
@@ -194,7 +194,8 @@ class Backup:
         began = self.outcome.dumping_since = time.monotonic()
         oracle["taken"] = utc(time.time())
         self.progress.begin("database", size=self._last_dump_bytes())
-        view = ENGINES[database.engine].open(database, Tools(self.children.run, self.children.start))
+        tools = Tools(self.children.run, self.children.start, lambda name: credential(self.places, name))
+        view = ENGINES[database.engine].open(database, tools)
         try:
             summary = self._store_dump(database, view)
             took = time.monotonic() - began

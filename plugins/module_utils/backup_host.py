@@ -25,6 +25,7 @@ KEPT = ("status", "oracle", "cache", "running", "tripwires", "deferred")
 SERVICE = f"{UNITS}/holdfast-backup@.service"
 SETTLE = f"{UNITS}/holdfast-settle@.service"
 RESUME = "holdfast-resume.service"
+ENGINE_CREDENTIALS = sorted({name for engine in ENGINES.values() for name in engine.credentials})
 _TIMER = re.compile(rf"holdfast-backup@({NAME.pattern})\.timer")
 _DROP_IN = re.compile(rf"holdfast-backup@({NAME.pattern})\.service\.d")
 _JOB = re.compile(rf"({NAME.pattern})\.json")
@@ -50,7 +51,7 @@ SERVICE_TEXT = f"""\
 [Unit]
 Description=Holdfast backup of %i
 Wants=network-online.target
-After=network-online.target time-sync.target postgresql.service mariadb.service
+After=network-online.target time-sync.target postgresql.service mariadb.service firebird4.0.service
 OnFailure=holdfast-settle@%i.service
 # a person who tries again after a failure is not to be refused for trying often
 StartLimitIntervalSec=0
@@ -247,7 +248,7 @@ def timer_text(job: Mapping[str, Any], timezone: str) -> str:
 
 
 def limit_text(job: Mapping[str, Any]) -> str:
-    """Drop-in with what is this job's own: its time limit, its priority, and the folders its database writes in."""
+    """Drop-in with what is this job's own: its time limit, its priority, and what its database needs."""
     limit = int(job.get("time_limit_s") or 0)
     lines = [
         "# Managed by Ansible (holdfast.practice.backup_agent)",
@@ -261,6 +262,8 @@ def limit_text(job: Mapping[str, Any]) -> str:
     database = job.get("database")
     if database:
         found = Database(database["engine"], database.get("name"), database.get("path"))
+        needed = ENGINES[found.engine].credentials
+        lines += [_load(name) for name in needed]
         lines += [f"ReadWritePaths={unit_quoted('-' + path)}" for path in ENGINES[found.engine].writable(found)]
     return "\n".join(lines) + "\n"
 
@@ -369,7 +372,7 @@ def wanted(
 ) -> Wanted:
     """The whole domain.
 
-    repository: url, username, certificate (PEM). secrets: repository-password, rest-password. program: {file name:
+    repository: url, username, certificate (PEM). secrets: repository-password, rest-password, of engines. program: {file name:
     text}.
     found_jobs: names that the host has something of; those that are not wanted are removed. stores: of copies, {name: {url,
     username, certificate, secrets, id (None while it is not known)}}. found_stores: as found_jobs.
@@ -384,12 +387,12 @@ def wanted(
         Dir(STATE, 0o700),
         *(Dir(_drop_in(name), 0o755) for name in names),
     ]
-    credentials = {**secrets, "rest-username": repository["username"]}
+    credentials = {**dict.fromkeys(ENGINE_CREDENTIALS), **secrets, "rest-username": repository["username"]}
     files: list[File] = [
         stamp.wanted(practice, host),
         File(f"{ETC}/nas.pem", repository["certificate"].strip().encode() + b"\n", 0o644),
         *(
-            File(f"{ETC}/credentials/{name}", value.encode() + b"\n", 0o600, secret=True)
+            File(f"{ETC}/credentials/{name}", None if value is None else value.encode() + b"\n", 0o600, secret=True)
             for name, value in sorted(credentials.items())
         ),
         File(pin_file(), pin_text(repository_id).encode(), 0o600),
@@ -444,7 +447,7 @@ def unwanted(found_jobs: Sequence[str], program: Iterable[str], found_stores: Se
     gone = _without(found_jobs)
     files: list[File] = [
         *gone.files,
-        *(File(f"{ETC}/credentials/{name}", None, secret=True) for name in CREDENTIALS),
+        *(File(f"{ETC}/credentials/{name}", None, secret=True) for name in (*CREDENTIALS, *ENGINE_CREDENTIALS)),
         *(file for name in found_stores for file in _store_gone(name)),
         File(f"{ETC}/nas.pem", None),
         File(pin_file(), None),

@@ -9,6 +9,9 @@ the comparison) is in database_oracle.py; nothing outside an engine's own files 
 
 from __future__ import annotations
 
+import os
+import pwd
+import stat
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -57,15 +60,22 @@ class Database:
         return self.name or self.path or ""
 
 
+def no_credential(name: str) -> str:
+    """Say that there is none."""
+    raise DatabaseError("credentials_missing", f"credential {name} is not there; run site.yml for this host")
+
+
 @dataclass(frozen=True)
 class Tools:
     """What the agent lends an engine; its processes end when the agent is stopped.
 
-    run(argv, env, stdin) -> (code, out, err); start(argv, env, **pipes) -> Popen.
+    run(argv, env, stdin) -> (code, out, err); start(argv, env, **pipes) -> Popen; credential(name) -> one of
+    ``Engine.credentials``.
     """
 
     run: Callable[..., tuple[int, str, str]]
     start: Callable[..., Any]
+    credential: Callable[[str], str] = no_credential
 
 
 class View(ABC):
@@ -141,6 +151,9 @@ class Engine(ABC):
     dump_owner = "root"
     """Account of the machine that loads the dump."""
 
+    credentials: Sequence[str] = ()
+    """Names of files below /etc/holdfast/credentials that its jobs need."""
+
     @abstractmethod
     def open(self, database: Database, tools: Tools) -> View:
         """Open a view of the live database. Raises DatabaseError."""
@@ -170,6 +183,37 @@ class Engine(ABC):
     @abstractmethod
     def release(self, version: str) -> Sequence[int]:
         """What of a version counts when a dump is loaded into another one."""
+
+
+def clean() -> list[str]:
+    """Forget the environment."""
+    return ["env", "-i", *(f"{name}={value}" for name, value in ENV.items())]
+
+
+def as_owner(uid: int, gid: int) -> list[str]:
+    """Become the owner of a file."""
+    try:
+        pwd.getpwuid(uid)
+        groups = "--init-groups"
+    except KeyError:
+        groups = "--clear-groups"
+    return ["setpriv", f"--reuid={uid}", f"--regid={gid}", groups, "--"]
+
+
+def look(path: str) -> os.stat_result:
+    """Facts of a database file. Raises DatabaseError for what is none."""
+    if os.path.realpath(path) != path:
+        message = f"{path} goes over a link: name {os.path.realpath(path)}"
+        raise DatabaseError("path_is_link", message)
+    try:
+        facts = os.lstat(path)
+    except FileNotFoundError:
+        raise DatabaseError("database_missing", f"{path} does not exist: is a disk not mounted?") from None
+    if not stat.S_ISREG(facts.st_mode):
+        raise DatabaseError("not_a_database", f"{path} is not a file")
+    if facts.st_size == 0:
+        raise DatabaseError("database_empty", f"{path} is empty (0 bytes)")
+    return facts
 
 
 def loading(done: Any, title: str) -> list[Finding]:

@@ -29,6 +29,7 @@ from typing import Any
 from . import dump_pipe
 from .database_engine import ENV, INCONCLUSIVE, Copy, Database, DatabaseError, Engine, Finding, Tools, View, loading
 from .mariadb_oracle import ROWS_TYPES, MariadbQuestions, quoted, sent
+from .piped_dump import PipedDump
 
 USER = "holdfast"
 AS_USER = ("setpriv", f"--reuid={USER}", f"--regid={USER}", "--init-groups", "--reset-env", "--")
@@ -121,25 +122,12 @@ class Session:
         self._said.close()
 
 
-class Dump:
-    """A dump under way: its output waits in a pipe, its end is reported in another."""
+class Dump(PipedDump):
+    """A dump under way."""
 
     def __init__(self, database: str, history: bool, tools: Tools) -> None:
-        self.pipe, writes = os.pipe()
-        self.status, reports = os.pipe()
-        self._said = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the dump
         dump = [*DUMP, f"--user={USER}", *(["--dump-history"] if history else []), "--", database]
-        script = 'n=$1; shift; "$@"; echo $? >&"$n"'
-        self._process = tools.start(
-            [*AS_USER, "bash", "-c", script, "dump", str(reports), *dump],
-            env=ENV,
-            stdin=subprocess.DEVNULL,
-            stdout=writes,
-            stderr=self._said,
-            pass_fds=(reports,),
-        )
-        os.close(writes)
-        os.close(reports)
+        super().__init__(tools, AS_USER, dump, ENV, MARKER)
 
     def begun(self, seconds: float) -> bool:
         """Wait until it has written its first block, or ended."""
@@ -154,28 +142,10 @@ class Dump:
             time.sleep(0.005)
         return False
 
-    def command(self) -> list[str]:
-        """Program and arguments that pass the dump on."""
-        here = f"/proc/{os.getpid()}/fd"
-        return ["python3", "-IB", str(dump_pipe.__file__), f"{here}/{self.pipe}", f"{here}/{self.status}", MARKER]
-
     def complaint(self) -> str:
         """What it said is wrong."""
-        self._said.seek(0)
-        said = self._said.read().decode("utf-8", "replace").strip()
+        said = super().complaint()
         return error_text(said) if said else ""
-
-    def close(self) -> None:
-        """End it, finished or not."""
-        os.close(self.pipe)
-        os.close(self.status)
-        try:
-            self._process.wait(0.5)
-        except subprocess.TimeoutExpired:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self._process.pid, 9)
-            self._process.wait()
-        self._said.close()
 
 
 class MariadbView(View):

@@ -12,9 +12,7 @@ from __future__ import annotations
 import inspect
 import json
 import os
-import pwd
 import shlex
-import stat
 import struct
 import uuid
 from collections.abc import Mapping, Sequence
@@ -22,7 +20,20 @@ from pathlib import Path
 from typing import Any
 
 from . import sqlite_door
-from .database_engine import ENV, INCONCLUSIVE, Copy, Database, DatabaseError, Engine, Finding, Tools, View
+from .database_engine import (
+    ENV,
+    INCONCLUSIVE,
+    Copy,
+    Database,
+    DatabaseError,
+    Engine,
+    Finding,
+    Tools,
+    View,
+    as_owner,
+    clean,
+    look,
+)
 from .sqlite_oracle import SqliteQuestions
 
 # The service's own /var/tmp: on disk, for nobody else to see, and gone with the service.
@@ -31,17 +42,6 @@ PATIENCE_S = 60
 SPARE = 64 << 20
 MAGIC = b"SQLite format 3\0"
 NOBODY = "nobody"
-
-
-def as_owner(uid: int, gid: int) -> list[str]:
-    """Become the owner of a file, with an environment that holds nothing."""
-    try:
-        pwd.getpwuid(uid)
-        groups = "--init-groups"
-    except KeyError:
-        groups = "--clear-groups"
-    clean = [f"{name}={value}" for name, value in ENV.items()]
-    return ["env", "-i", *clean, "setpriv", f"--reuid={uid}", f"--regid={gid}", groups, "--"]
 
 
 def reason_of(err: str, path: str) -> DatabaseError:
@@ -55,22 +55,6 @@ def reason_of(err: str, path: str) -> DatabaseError:
         return DatabaseError("database_unreachable", f"{path}: it could not be opened: {words[0]}")
 
 
-def look(path: str) -> os.stat_result:
-    """Facts of a database file. Raises DatabaseError for what is none."""
-    if os.path.realpath(path) != path:
-        message = f"{path} goes over a link: name {os.path.realpath(path)}"
-        raise DatabaseError("path_is_link", message)
-    try:
-        facts = os.lstat(path)
-    except FileNotFoundError:
-        raise DatabaseError("database_missing", f"{path} does not exist: is a disk not mounted?") from None
-    if not stat.S_ISREG(facts.st_mode):
-        raise DatabaseError("not_a_database", f"{path} is not a file")
-    if facts.st_size == 0:
-        raise DatabaseError("database_empty", f"{path} is empty (0 bytes)")
-    return facts
-
-
 class SqliteView(View):
     """A copy, made at once; it goes when the view is closed."""
 
@@ -78,7 +62,7 @@ class SqliteView(View):
         facts = look(path)
         self.path = path
         self._tools = tools
-        self._owner = as_owner(facts.st_uid, facts.st_gid)
+        self._owner = [*clean(), *as_owner(facts.st_uid, facts.st_gid)]
         self._folder = f"{COPIES}/holdfast-{uuid.uuid4().hex}"
         self.copy = f"{self._folder}/copy.db"
         self._check_space(facts.st_size)

@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 from .database_engine import Engine
+from .engine_firebird import Firebird
 from .engine_mariadb import Mariadb
 from .engine_postgresql import Postgresql
 from .engine_sqlite import Sqlite
 
-ENGINES: dict[str, Engine] = {engine.name: engine for engine in (Postgresql(), Mariadb(), Sqlite())}
+ENGINES: dict[str, Engine] = {engine.name: engine for engine in (Postgresql(), Mariadb(), Sqlite(), Firebird())}

@@ -23,6 +23,7 @@ PROGRAMS: Mapping[str, tuple[Sequence[str], str]] = {
     "postgresql": (("/usr/lib/postgresql/*/bin/postgres",), "--version"),
     "mariadb": (("/usr/sbin/mariadbd",), "--version"),
     "sqlite": (("/usr/bin/sqlite3",), "--version"),
+    "firebird": (("/usr/bin/gbak",), "-z"),
     "btrfs": (("/usr/bin/btrfs", "/usr/sbin/btrfs"), "--version"),
     "python": (("/usr/bin/python3",), "--version"),
 }

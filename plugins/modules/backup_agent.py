@@ -17,6 +17,8 @@ description:
   - Gives the agent an account of its own in MariaDB and PostgreSQL where a job needs one, with the right to read and without
     a password (unix_socket, peer), and takes it away when none does. In PostgreSQL (14 or later) it is no superuser
     and can change nothing.
+  - Gives it one in Firebird likewise, with a password that is made on the host and stays there, and a role in each database
+    that is backed up.
   - Refuses a host that carries another practice's stamp.
 attributes:
   check_mode:
@@ -104,13 +106,13 @@ options:
           engine:
             description: Its engine.
             type: str
-            choices: [postgresql, mariadb, sqlite]
+            choices: [postgresql, mariadb, sqlite, firebird]
             required: true
           name:
-            description: Its name. Needed but for V(sqlite).
+            description: Its name. Needed but for V(sqlite) and V(firebird).
             type: str
           path:
-            description: Its file, for V(sqlite).
+            description: Its file, for V(sqlite) and V(firebird).
             type: str
           images:
             description: Image files that the database lists; they are backed up with it.
@@ -385,12 +387,16 @@ from ansible_collections.holdfast.practice.plugins.module_utils import (
     database_engine,
     database_oracle,
     dump_pipe,
+    engine_firebird,
     engine_mariadb,
     engine_postgresql,
     engine_sqlite,
     engines,
+    firebird_account,
+    firebird_oracle,
     mariadb_oracle,
     nut,
+    piped_dump,
     postgresql_access,
     postgresql_catalogue,
     postgresql_oracle,
@@ -444,12 +450,15 @@ PROGRAM = (
     database_engine,
     database_oracle,
     dump_pipe,
+    engine_firebird,
     engine_mariadb,
     engine_postgresql,
     engine_sqlite,
     engines,
+    firebird_oracle,
     mariadb_oracle,
     nut,
+    piped_dump,
     postgresql_access,
     postgresql_catalogue,
     postgresql_oracle,
@@ -701,6 +710,17 @@ def json_of(path: str) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
+def firebird_files(jobs: Sequence[str]) -> list[str]:
+    """Databases of Firebird that the host's jobs back up until now; what is no job any more is passed over."""
+    found = []
+    for name in jobs:
+        job = agent_host.read_json(agent_host.Places().job(name)) or {}
+        database = job.get("database") or {}
+        if database.get("engine") == "firebird":
+            found.append(str(database["path"]))
+    return found
+
+
 def converge(module: AnsibleModule) -> dict[str, Any]:
     """Gather, plan, apply; returns what the module returns."""
     params = module.params
@@ -710,6 +730,10 @@ def converge(module: AnsibleModule) -> dict[str, Any]:
     present = params["state"] == "present"
     fresh: list[str] = []
     found_stores = backup_host.stores_found(names_in(backup_host.ETC))
+    databases = [job["database"] for job in (params["jobs"] if present else []) if job.get("database")]
+    fdbs = [each["path"] for each in databases if each["engine"] == "firebird"]
+    firebird = firebird_account.FirebirdAccount(module.run_command, f"{backup_host.ETC}/credentials")
+    secret = firebird.secret(fdbs)
     if present:
         stores = {copy["name"]: {**copy, "secrets": secrets_of(copy), "id": None} for copy in params["copies"]}
         who = (params["practice"], params["host"], params["repository"], stores, params["timezone"])
@@ -732,7 +756,7 @@ def converge(module: AnsibleModule) -> dict[str, Any]:
             params["host"],
             params["timezone"],
             params["repository"],
-            secrets_of(params),
+            {**secrets_of(params), **secret},
             params["jobs"],
             program(),
             str(known),
@@ -754,22 +778,24 @@ def converge(module: AnsibleModule) -> dict[str, Any]:
     changes = plan(state.gather(want), want)
     changes += failed_units(module, [name for name in found_jobs if name not in kept])
     account = system_account.Accounts(module.run_command)
-    databases = [job["database"] for job in (params["jobs"] if present else []) if job.get("database")]
     accounts = account.plan(databases, engines_found(found_jobs))
-    diff = diff_of([*changes, *accounts])
-    steps = describe([*changes, *accounts])
+    logins = firebird.plan(fdbs, firebird_files(found_jobs), secret)
+    diff = diff_of([*changes, *accounts, *logins])
+    steps = describe([*changes, *accounts, *logins])
     steps = [*(f"init {url} (no repository yet)" for url in fresh), *steps]
     drop_cache = not present and Path(backup_host.CACHE).is_dir()
     if drop_cache:
         steps.append(f"remove {backup_host.CACHE} (not wanted)")
     if not module.check_mode:
-        # the account comes before the first run and goes after the last one
+        # the accounts come before the first run and go after the last one
         if present:
             account.apply(accounts)
             account.check(databases)
+            firebird.apply()
         state.apply(changes)
         if not present:
             account.apply(accounts)
+            firebird.apply()
         if drop_cache:
             shutil.rmtree(backup_host.CACHE)
     return {**result, "changed": bool(steps), "diff": diff, "changes": steps, "jobs": kept}
@@ -779,7 +805,7 @@ def main() -> None:
     """Entry of the module."""
     images = {"query": {"type": "str", "required": True}, "root": {"type": "str", "required": True}}
     database = {
-        "engine": {"type": "str", "choices": ["postgresql", "mariadb", "sqlite"], "required": True},
+        "engine": {"type": "str", "choices": ["postgresql", "mariadb", "sqlite", "firebird"], "required": True},
         "name": {"type": "str"},
         "path": {"type": "str"},
         "images": {"type": "dict", "options": images},

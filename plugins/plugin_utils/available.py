@@ -29,9 +29,9 @@ LATER = (
     Later(("hosts", "*", "os"), ("windows",), "", "linux"),
     Later(
         ("protect", "*", "database", "engine"),
-        ("firebird", "sqlserver"),
+        ("sqlserver",),
         "the engine",
-        "postgresql, mariadb or sqlite",
+        "postgresql, mariadb, sqlite or firebird",
     ),
     Later(("copies", "offsite")),
     Later(("copies", "removable")),

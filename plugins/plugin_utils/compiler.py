@@ -55,7 +55,12 @@ TIME_LIMIT_S = 7200
 CANARY = "Holdfast - please leave this file alone.pdf"
 RESTORE_ROOT = "/var/lib/holdfast/restore"
 # As the engines themselves say (a test compares); importing all of them would cost each start of Ansible a tenth more.
-RESTORE_PACKAGES = {"postgresql": ("postgresql-17",), "mariadb": ("mariadb-server",), "sqlite": ("python3",)}
+RESTORE_PACKAGES = {
+    "postgresql": ("postgresql-17",),
+    "mariadb": ("mariadb-server",),
+    "sqlite": ("python3",),
+    "firebird": ("firebird4.0-server", "firebird4.0-utils"),
+}
 PROVE_BY_CLASS = {"critical": "daily", "sensitive": "weekly", "ordinary": "weekly"}
 
 

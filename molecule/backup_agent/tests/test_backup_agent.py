@@ -95,7 +95,7 @@ def oracle_of(host, job):
     return json.loads(host.check_output(f"cat /var/lib/holdfast/oracle/{job}.json"))
 
 
-@pytest.mark.parametrize("job", ["clinical_db", "billing_db", "pms_db", "documents"])
+@pytest.mark.parametrize("job", ["clinical_db", "billing_db", "pms_db", "ward_db", "documents"])
 def test_a_run_is_ok_and_its_oracle_names_its_snapshots(host, job):
     code, found = run_job(host, job)
     assert (code, found["state"], found["reasons"]) == (0, "OK", [])
@@ -678,10 +678,12 @@ def test_rows_that_the_role_may_not_read_are_never_silently_left_out(host, spoil
 # --- proofs
 
 
-def prove():
-    """Restore on a disposable machine and compare; {item: {reason codes}}."""
+def prove(*more):
+    """Restore on a disposable machine and compare; {item: {reason codes}}. more: jobs of which forged runs are stored."""
     inventories = [str(HERE.parent / "shared/inventory.yml"), os.environ["MOLECULE_EPHEMERAL_DIRECTORY"] + "/inventory"]
     command = ["ansible-playbook", *(word for path in inventories for word in ("-i", path)), str(HERE / "prove.yml")]
+    items = [{"item": job, "job": job, "levels": ["arrival", "database"]} for job in more]
+    command += ["-e", json.dumps({"prove_more": items})]
     done = subprocess.run(command, cwd=HERE.parents[1], text=True, capture_output=True, check=False)
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
     body = json.loads((TRIAL / "proof.json").read_text())
@@ -689,10 +691,10 @@ def prove():
     return {item["item"]: {reason["code"] for reason in item["reasons"]} for item in body["items"]}, body
 
 
-def forge(host, job, change, without=""):
+def forge(host, job, change, without="", stored_as=""):
     """Store a run whose dump was changed by a shell command (F is the dump), with the oracle of the last good one.
 
-    without: pattern of lines that its roles lose.
+    without: pattern of lines that its roles lose. stored_as: name of another job that it is said to be of; without files.
     """
     assert run_job(host, job)[1]["state"] == "OK"
     oracle = oracle_of(host, job)
@@ -702,6 +704,11 @@ def forge(host, job, change, without=""):
         RESTIC + f"dump -q {oracle['snapshots']['database']} {name} > /root/forged; cp /root/forged /root/whole"
     )
     host.check_output(f"F=/root/forged; {change}")
+    if stored_as:
+        job, name = stored_as, f"/holdfast.{stored_as}.dump"
+        oracle["database"]["dump_path"] = name
+        oracle["database"]["questions"]["images"] = oracle["database"]["images"] = oracle["files"] = None
+        oracle.update(job=job, item=job)
     assert host.run("cmp -s /root/forged /root/whole").rc == 1, "the fault did not land"
 
     def store(part, command):
@@ -728,10 +735,12 @@ def forge(host, job, change, without=""):
 def test_every_engine_is_proved_on_a_disposable_machine(host):
     with busy(host, "mariadb"):
         assert run_job(host, "billing_db")[1]["state"] == "OK"
+    with busy(host, "firebird"):
+        assert run_job(host, "ward_db")[1]["state"] == "OK"
     for job in ("clinical_db", "pms_db"):
         assert run_job(host, job)[1]["state"] == "OK"
     reasons, body = prove()
-    assert reasons == {"clinical_db": set(), "billing_db": set(), "pms_db": set()}
+    assert reasons == {"clinical_db": set(), "billing_db": set(), "pms_db": set(), "ward_db": set()}
     for item in body["items"]:
         level = item["levels"]["database"]
         assert (level["verdict"], level["engine_check"]) == ("PASS", "done"), item
@@ -744,7 +753,25 @@ def test_whatever_a_dump_lost_is_seen_in_a_proof(host):
     # the file as it lies there, without its log: sound in itself, and old
     forge(host, "pms_db", f"cp {PMS} $F")
     forge(host, "clinical_db", "truncate -s -50000 $F", without=r"\bapp\b")
-    reasons, body = prove()
+    # of Firebird, as many runs as there are faults: rows and a routine that went, a cut, a page of nonsense, a file as it lies
+    # there while the practice writes
+    again = (
+        "cp $F /var/tmp/f.fbk; chown firebird /var/tmp/f.fbk; cd /var/tmp; "
+        "runuser -u firebird -- sh -c 'gbak -c -user SYSDBA f.fbk "
+        '/srv/ward/f.fdb && echo "delete from stay where id = 7; drop procedure book;" | isql-fb -q -bail -nodbtriggers -user '
+        "SYSDBA /srv/ward/f.fdb && gbak -b -nodbtriggers -user SYSDBA /srv/ward/f.fdb stdout' > $F; rm f.fbk /srv/ward/f.fdb"
+    )
+    forge(host, "ward_db", again, stored_as="ward_less")
+    forge(host, "ward_db", "truncate -s -51200 $F", stored_as="ward_cut")
+    nonsense = "head -c 4096 /dev/zero | tr '\\0' '\\377' | dd of=$F bs=4096 seek=40 conv=notrunc status=none"
+    forge(host, "ward_db", nonsense, stored_as="ward_flipped")
+    with busy(host, "firebird"):
+        forge(host, "ward_db", "cp /srv/ward/ward.fdb $F", stored_as="ward_copied")
+    reasons, body = prove("ward_less", "ward_cut", "ward_flipped", "ward_copied")
+    assert reasons["ward_less"] == {"rows_differ", "schema_differs"}
+    assert reasons["ward_cut"] & {"dump_truncated", "load_failed"}
+    assert reasons["ward_flipped"]
+    assert {"not_a_dump", "load_failed"} <= reasons["ward_copied"]
     assert reasons["billing_db"] == {"dump_truncated", "rows_differ", "schema_differs", "images_differ"}
     assert reasons["pms_db"] <= {"rows_differ", "probe_differs", "table_missing", "schema_differs"}
     assert reasons["pms_db"]

@@ -43,7 +43,12 @@ def test_a_good_job_is_read_whole():
 
 
 @pytest.mark.parametrize(
-    "database", [{"engine": "mariadb", "name": "x"}, {"engine": "sqlite", "path": "/srv/Praxis Ü/pms.db"}]
+    "database",
+    [
+        {"engine": "mariadb", "name": "x"},
+        {"engine": "firebird", "path": "/srv/x.fdb"},
+        {"engine": "sqlite", "path": "/srv/Praxis Ü/pms.db"},
+    ],
 )
 def test_every_engine_has_its_own_way_to_name_a_database(database):
     found = agent_job.parse(json.dumps({**GOOD, "database": database})).database

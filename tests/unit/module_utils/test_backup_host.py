@@ -87,6 +87,17 @@ def test_only_the_job_of_a_sqlite_file_may_write_in_its_folder():
         assert "ReadWritePaths" not in backup_host.limit_text({**JOB, "database": database})
 
 
+def test_a_job_gets_the_credentials_of_its_engine_and_no_other():
+    job = {**JOB, "database": {"engine": "firebird", "name": None, "path": "/srv/x.fdb"}}
+    loaded = "LoadCredential=firebird-password:/etc/holdfast/credentials/firebird-password"
+    assert backup_host.limit_text(job).splitlines()[-1] == loaded
+    assert "LoadCredential" not in backup_host.limit_text(
+        {**JOB, "database": {"engine": "sqlite", "path": "/srv/x.db"}}
+    )
+    # a password that no job needs any more goes
+    assert by_path(wanted())["/etc/holdfast/credentials/firebird-password"].content is None
+
+
 def test_a_job_that_is_gone_leaves_nothing_and_the_others_stay():
     want = wanted(found=["documents", "old_job"])
     gone = {path for path, item in by_path(want).items() if item.content is None}

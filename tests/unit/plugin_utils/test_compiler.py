@@ -301,6 +301,9 @@ def test_engines_of_other_kinds():
     database = sqlite.host_vars["server1"]["backup_agent_jobs"][0]["database"]
     assert (database["engine"], database["path"], "name" in database) == ("sqlite", "/srv/pms.db", False)
     assert sqlite.host_vars["proof1"]["restore_host_packages"] == ["python3", "restic"]
+    firebird = changed((pairs[0], pairs[1] % "firebird, path: /srv/pms.fdb")).host_vars
+    assert firebird["server1"]["backup_agent_jobs"][0]["database"]["engine"] == "firebird"
+    assert firebird["proof1"]["restore_host_packages"] == ["firebird4.0-server", "firebird4.0-utils", "restic"]
 
 
 def test_restore_host():

@@ -211,6 +211,10 @@ def test_every_command_is_one_that_a_shell_can_read(make_practice, tmp_path):
     ("database", "says"),
     [
         ('{engine: mariadb, name: "a b; $(id)"}', "mariadb --max-allowed-packet=1G -- 'a b; $(id)' < clinical_db.dump"),
+        (
+            "{engine: firebird, path: /srv/x.fdb}",
+            "runuser -u firebird -- gbak -c -user SYSDBA /var/lib/firebird/4.0/backup/clinical_db.dump /srv/x.fdb",
+        ),
         ('{engine: sqlite, path: "/srv/a b\'s.db"}', "install -D -m 0640 clinical_db.dump '/srv/a b'\"'\"'s.db'"),
     ],
 )
