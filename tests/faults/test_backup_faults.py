@@ -361,8 +361,12 @@ def test_a_link_too_slow_for_the_time_limit(machines):
 
 @pytest.mark.parametrize(
     ("job", "code"),
-    [("pass", "must_have_missing"), ("job['must_have'] = []", "too_few_files")],
-    ids=["must_have", "nothing said"],
+    [
+        ("job['must_have'] = []", "mount_missing"),
+        ("job['mounts'] = []", "must_have_missing"),
+        ("job.update(mounts=[], must_have=[])", "too_few_files"),
+    ],
+    ids=["seen as a mount before", "must_have", "nothing said"],
 )
 def test_a_volume_that_is_not_mounted(job, code):
     """B05. The data lie on a volume of their own; at the time of the run its empty mount point is all there is."""
