@@ -7,7 +7,7 @@ a service and watches it.
 ``run`` ends with 0 (OK), 1 (FAILED), 2 (INCOMPLETE), 3 (the job file is not usable), 4 (another run holds the job's lock)
 or 75 (deferred: not now, the service tries again every minute). ``settle`` is what the service runs after a run: where a run
 was killed and could write nothing, it writes the record. ``resume`` is what runs at boot. ``status`` shows the last record of
-every job and ends with 0, 1 or 2 like the worst of them.
+every job and ends with 0, 1 or 2 like the worst of them. ``watch`` mails what is new about the jobs.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from . import (
+    agent_notice,
     agent_restore,
     agent_resume,
     agent_run,
@@ -30,7 +31,7 @@ from . import (
 from .agent_host import EXIT_INVALID, Places, say
 from .agent_job import NAME
 
-PARTS = (agent_run, agent_resume, agent_status)
+PARTS = (agent_run, agent_resume, agent_status, agent_notice)
 PEOPLE = (agent_status, agent_start, agent_snapshots, agent_restore, agent_tripwires)
 
 

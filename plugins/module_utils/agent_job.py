@@ -21,7 +21,7 @@ ITEM = re.compile(r"[a-z0-9](?:[a-z0-9_-]{0,62})")
 NAME = re.compile(rf"{ITEM.pattern}(?:\.{ITEM.pattern})?")
 IO_CLASSES = ("best-effort", "idle")
 _KEYS = {
-    "schema", "practice", "host", "repository", "name", "item", "class", "calendar", "spread_s", "time_limit_s",
+    "schema", "practice", "host", "repository", "name", "item", "class", "calendar", "spread_s", "time_limit_s", "deadline_s",
     "database", "paths", "exclude", "must_have", "min_files", "tripwires", "copy",
     "min_size", "mounts",
     "power",
@@ -142,7 +142,7 @@ def faults_of(found: Any) -> list[str]:
         faults += _path_faults(key, found.get(key))
     faults += _text_faults("exclude", found.get("exclude"))
     faults += [f"exclude {p!r}: a pattern that brings back is not supported" for p in _texts(found.get("exclude"), "!")]
-    for key in ("min_files", "min_size", "time_limit_s", "dump_limit_s"):
+    for key in ("min_files", "min_size", "time_limit_s", "dump_limit_s", "deadline_s"):
         value = found.get(key, 0)
         if isinstance(value, bool) or not isinstance(value, int) or value < 0:
             faults.append(f"{key} {value!r}: expected a number, 0 or more")

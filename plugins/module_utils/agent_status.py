@@ -10,8 +10,10 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from . import notice
 from .agent_advice import advice
 from .agent_host import EXIT, Places, read_json, seconds_of, utc
+from .agent_notice import MEMORY
 from .agent_progress import words
 
 UNIT = "holdfast-backup@{}.service"
@@ -21,9 +23,11 @@ def overview(places: Places, now: float, timers: Mapping[str, float] | None = No
     """One row for each job. A job that never ran is FAILED.
 
     {job, state, finished, age_s, last_ok, running, progress (as agent_progress writes it, or None), next_run, deferred
-    ({code, message, since} or None), reasons [{code, message, advice}]}. timers: {job: seconds since 1970 of its next run}.
+    ({code, message, since} or None), mail (what could not be sent: {waiting, code, message, since}, or None), reasons [{code,
+    message, advice}]}. timers: {job: seconds since 1970 of its next run}.
     """
     rows = []
+    trouble = notice.standing(places.state / MEMORY)
     boot = places.boot_id.read_text(encoding="ascii").strip()
     for path in sorted((places.etc / "jobs").glob("*.json")):
         name = path.stem
@@ -48,6 +52,7 @@ def overview(places: Places, now: float, timers: Mapping[str, float] | None = No
                 "progress": read_json(places.progress(name)) if begun else None,
                 "next_run": utc(upcoming) if upcoming else None,
                 "deferred": read_json(places.deferred(name)),
+                "mail": trouble,
                 "reasons": [{**reason, "advice": advice(reason["code"], name)} for reason in reasons],
             }
         )
@@ -111,6 +116,14 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
     )
 
 
+def mail_lines(trouble: Mapping[str, Any] | None) -> list[str]:
+    """What to say of mail that does not leave; nothing when it does."""
+    if trouble is None:
+        return []
+    kept = f"{trouble['waiting']} kept, tried again every quarter of an hour" if trouble["waiting"] else "none is kept"
+    return [f"MAIL since {trouble['since']}: {trouble['code']}: {trouble['message']} ({kept})"]
+
+
 def show_status(places: Places, as_json: bool) -> int:
     """``status``: exit code like the worst job; no job at all is a failure too."""
     rows = overview(places, time.time(), ask_timers())
@@ -118,6 +131,7 @@ def show_status(places: Places, as_json: bool) -> int:
         sys.stdout.write(json.dumps(rows, indent=1) + "\n")
     else:
         sys.stdout.write((table(rows) if rows else "This host has no backup job.") + "\n")
+        sys.stdout.write("".join(f"{line}\n" for line in mail_lines(notice.standing(places.state / MEMORY))))
     states = {str(row["state"]) for row in rows} or {"FAILED"}
     return next(EXIT[state] for state in ("FAILED", "INCOMPLETE", "OK") if state in states)
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ansible_collections.holdfast.practice.plugins.module_utils import canary, restic_program, stamp
+from ansible_collections.holdfast.practice.plugins.module_utils import canary, notice_host, restic_program, stamp
 from ansible_collections.holdfast.practice.plugins.module_utils.agent_host import EXIT_DEFERRED
 from ansible_collections.holdfast.practice.plugins.module_utils.agent_job import ITEM, NAME, SCHEMA, faults_of
 from ansible_collections.holdfast.practice.plugins.module_utils.agent_repository import CREDENTIALS, pin_name
@@ -26,6 +26,19 @@ SERVICE = f"{UNITS}/holdfast-backup@.service"
 SETTLE = f"{UNITS}/holdfast-settle@.service"
 RESUME = "holdfast-resume.service"
 ENGINE_CREDENTIALS = sorted({name for engine in ENGINES.values() for name in engine.credentials})
+WATCHER = notice_host.Watcher(
+    unit="holdfast-watch",
+    title="Holdfast: tell by mail what became of the backups",
+    owner="backup_agent",
+    etc=ETC,
+    credential=f"{ETC}/credentials/mail-password",
+    command=f"{LIB}/agent watch",
+    state="holdfast",
+    runtime="holdfast",
+    capabilities="",
+)
+# after a run that ended well, and after the one of settle, which writes the record of one that did not
+WATCHED = {"holdfast-backup@": "OnSuccess={0}", "holdfast-settle@": "OnSuccess={0}\nOnFailure={0}"}
 _TIMER = re.compile(rf"holdfast-backup@({NAME.pattern})\.timer")
 _DROP_IN = re.compile(rf"holdfast-backup@({NAME.pattern})\.service\.d")
 _JOB = re.compile(rf"({NAME.pattern})\.json")
@@ -369,13 +382,15 @@ def wanted(
     stores: Mapping[str, Mapping[str, Any]],
     found_stores: Sequence[str],
     own_restic: Sequence[File] = (),
+    watch: Wanted = Wanted(),  # noqa: B008 - frozen
 ) -> Wanted:
     """The whole domain.
 
     repository: url, username, certificate (PEM). secrets: repository-password, rest-password, of engines. program: {file name:
     text}.
     found_jobs: names that the host has something of; those that are not wanted are removed. stores: of copies, {name: {url,
-    username, certificate, secrets, id (None while it is not known)}}. found_stores: as found_jobs.
+    username, certificate, secrets, id (None while it is not known)}}. found_stores: as found_jobs. watch:
+    what watched() or unwatched() gives.
     """
     names = [str(job["name"]) for job in jobs]
     dirs: list[Dir] = [
@@ -418,7 +433,32 @@ def wanted(
         ]
         units.append(Unit(f"holdfast-backup@{job['name']}.timer", True, True, (timer,)))
     gone = _without([name for name in found_jobs if name not in names])
-    return Wanted([*dirs, *gone.dirs], [*files, *gone.files], [*units, *gone.units])
+    return Wanted(
+        [*dirs, *gone.dirs, *watch.dirs], [*files, *gone.files, *watch.files], [*units, *gone.units, *watch.units]
+    )
+
+
+def _watch_drop_in(template: str) -> str:
+    return f"{UNITS}/{template}.service.d"
+
+
+def watched(mail: Mapping[str, Any], practice: str, host: str, timezone: str, password: str | None) -> Wanted:
+    """The watch over the jobs: settings of mail, its unit and timer, and its start after every run. Raises NoticeError."""
+    own = notice_host.wanted(WATCHER, mail, practice, host, timezone, password)
+    head = "# Managed by Ansible (holdfast.practice.backup_agent)\n[Unit]\n"
+    texts = {name: head + text.format(f"{WATCHER.unit}.service") + "\n" for name, text in WATCHED.items()}
+    dirs = [Dir(_watch_drop_in(name), 0o755) for name in WATCHED]
+    files = [File(f"{_watch_drop_in(name)}/watch.conf", text.encode(), 0o644) for name, text in texts.items()]
+    return Wanted(dirs, [*own.files, *files], own.units)
+
+
+def unwatched() -> Wanted:
+    """The same, gone."""
+    own = notice_host.unwanted(WATCHER, f"{STATE}/notices/memory.json")
+    files = [File(f"{_watch_drop_in(name)}/watch.conf", None) for name in WATCHED]
+    return Wanted(
+        [*own.dirs, *(Dir(_watch_drop_in(name), absent=True) for name in WATCHED)], [*own.files, *files], own.units
+    )
 
 
 def _store_files(name: str, store: Mapping[str, Any]) -> list[File]:
@@ -445,8 +485,10 @@ def _store_gone(name: str) -> list[File]:
 def unwanted(found_jobs: Sequence[str], program: Iterable[str], found_stores: Sequence[str]) -> Wanted:
     """The domain when the agent is to go. The stamp stays (others may live here), and so does the repository."""
     gone = _without(found_jobs)
+    watch = unwatched()
     files: list[File] = [
         *gone.files,
+        *watch.files,
         *(File(f"{ETC}/credentials/{name}", None, secret=True) for name in (*CREDENTIALS, *ENGINE_CREDENTIALS)),
         *(file for name in found_stores for file in _store_gone(name)),
         File(f"{ETC}/nas.pem", None),
@@ -464,8 +506,9 @@ def unwanted(found_jobs: Sequence[str], program: Iterable[str], found_stores: Se
         *(Dir(path, absent=True) for path in (f"{ETC}/jobs", f"{ETC}/credentials", LIB, f"{LIB}/{PACKAGE}", STATE)),
         *(Dir(f"{STATE}/{name}", absent=True) for name in KEPT),
         *gone.dirs,
+        *watch.dirs,
     ]
-    return Wanted(dirs, files, [Unit(RESUME, False, False), *gone.units])
+    return Wanted(dirs, files, [Unit(RESUME, False, False), *gone.units, *watch.units])
 
 
 def _without(names: Sequence[str]) -> Wanted:

@@ -99,6 +99,12 @@ options:
         description: Stop a run after so many seconds; V(0) is no limit.
         type: int
         default: 0
+      deadline_s:
+        description:
+          - So many seconds after its last good run a job counts as late, and is told by mail; V(0) is never.
+          - Needs O(mail).
+        type: int
+        default: 0
       database:
         description: A database to dump, with what to note about it.
         type: dict
@@ -285,6 +291,47 @@ options:
         description: Password of the account.
         type: str
         required: true
+  mail:
+    description:
+      - How the host tells by mail of jobs that are not OK or late. Left out, it tells nobody, and nothing of it is there.
+      - TLS comes first and the certificate is always verified; no login and no mail without both.
+    type: dict
+    suboptions:
+      practice_name:
+        description: Name of the practice, for the mail's subject.
+        type: str
+        required: true
+      relay:
+        description: Address of the mail server.
+        type: str
+        required: true
+      port:
+        description: Its port.
+        type: int
+        default: 587
+      tls:
+        description: V(starttls), or V(tls) from the first byte (port 465).
+        type: str
+        choices: [starttls, tls]
+        default: starttls
+      sender:
+        description: Address that the mail comes from.
+        type: str
+        required: true
+      to:
+        description: Addresses that it goes to.
+        type: list
+        elements: str
+        required: true
+      user:
+        description: Login at the mail server; needs O(mail_password).
+        type: str
+      ca:
+        description: PEM of the certificate to trust for the mail server, and no other; left out, those of the system.
+        type: str
+  mail_password:
+    description: Password of O(mail.user).
+    type: str
   state:
     description:
       - With V(absent) units, jobs, credentials, status records, caches and the agent are removed.
@@ -367,6 +414,7 @@ from ansible_collections.holdfast.practice.plugins.module_utils import (
     agent_job,
     agent_link,
     agent_mounts,
+    agent_notice,
     agent_progress,
     agent_repository,
     agent_restore,
@@ -394,7 +442,10 @@ from ansible_collections.holdfast.practice.plugins.module_utils import (
     engines,
     firebird_account,
     firebird_oracle,
+    mail_send,
     mariadb_oracle,
+    notice,
+    notice_host,
     nut,
     piped_dump,
     postgresql_access,
@@ -431,6 +482,7 @@ PROGRAM = (
     agent_job,
     agent_link,
     agent_mounts,
+    agent_notice,
     agent_progress,
     agent_restore,
     agent_resume,
@@ -456,7 +508,9 @@ PROGRAM = (
     engine_sqlite,
     engines,
     firebird_oracle,
+    mail_send,
     mariadb_oracle,
+    notice,
     nut,
     piped_dump,
     postgresql_access,
@@ -663,15 +717,15 @@ def check_calendars(module: AnsibleModule) -> None:
                 raise RefusedError("calendar_invalid", f"job {job['name']}: calendar {text!r}: {why[0]}")
 
 
-def failed_units(module: AnsibleModule, names: Sequence[str]) -> list[Change]:
+def failed_units(module: AnsibleModule, names: Sequence[str], watched: bool) -> list[Change]:
     """Forget failures of units that are about to go, or systemd would list them for ever."""
-    pattern = "holdfast-backup@*.service"
-    code, out, err = module.run_command(["systemctl", "list-units", "--failed", "--plain", "--no-legend", pattern])
+    patterns = ["holdfast-backup@*.service", "holdfast-watch.service"]
+    code, out, err = module.run_command(["systemctl", "list-units", "--failed", "--plain", "--no-legend", *patterns])
     if code != 0:
         raise HostStateError(f"systemctl list-units failed ({code}): {err.strip()}")
     failed = [line.split()[0] for line in out.splitlines() if line.split()]
-    wanted = [f"holdfast-backup@{name}.service" for name in names]
-    return [Change("reset-failed", name, "its job goes") for name in failed if name in wanted]
+    wanted = [f"holdfast-backup@{name}.service" for name in names] + ([] if watched else ["holdfast-watch.service"])
+    return [Change("reset-failed", name, "it goes") for name in failed if name in wanted]
 
 
 def secrets_of(given: Mapping[str, str]) -> dict[str, str]:
@@ -741,6 +795,10 @@ def converge(module: AnsibleModule) -> dict[str, Any]:
         check_calendars(module)
         program_wanted, to_come = own_restic(module)
         not_yet = (*NOT_YET, "restic_too_old") if to_come else NOT_YET
+        watch = backup_host.unwatched()
+        if params["mail"]:
+            who = (params["practice"], params["host"], params["timezone"])
+            watch = backup_host.watched(params["mail"], *who, params["mail_password"])
         with tempfile.TemporaryDirectory(dir=module.tmpdir) as folder:
             own = lay_out(folder, program_wanted) if program_wanted is not None else None
             place = {"name": "", **params["repository"], **{key: params[key] for key in REQUIRED[1:]}}
@@ -764,6 +822,7 @@ def converge(module: AnsibleModule) -> dict[str, Any]:
             stores,
             found_stores,
             restic_program.files(program_wanted or b"", params["restic_sha256"]) if params["restic_sha256"] else (),
+            watch,
         )
         fresh = [params["repository"]["url"], *fresh] if created else fresh
     else:
@@ -776,7 +835,7 @@ def converge(module: AnsibleModule) -> dict[str, Any]:
     state = HostState(module.run_command)
     kept = [job["name"] for job in params["jobs"]] if present else []
     changes = plan(state.gather(want), want)
-    changes += failed_units(module, [name for name in found_jobs if name not in kept])
+    changes += failed_units(module, [name for name in found_jobs if name not in kept], present and bool(params["mail"]))
     account = system_account.Accounts(module.run_command)
     accounts = account.plan(databases, engines_found(found_jobs))
     logins = firebird.plan(fdbs, firebird_files(found_jobs), secret)
@@ -824,6 +883,7 @@ def main() -> None:
         "calendar": {"type": "list", "elements": "str", "required": True},
         "spread_s": {"type": "int", "default": 0},
         "time_limit_s": {"type": "int", "default": 0},
+        "deadline_s": {"type": "int", "default": 0},
         "database": {"type": "dict", "options": database},
         "paths": {"type": "list", "elements": "str", "default": []},
         "exclude": {"type": "list", "elements": "str", "default": []},
@@ -857,6 +917,16 @@ def main() -> None:
         "repository_password": password,
         "rest_password": password,
     }
+    mail = {
+        "practice_name": {"type": "str", "required": True},
+        "relay": {"type": "str", "required": True},
+        "port": {"type": "int", "default": 587},
+        "tls": {"type": "str", "choices": ["starttls", "tls"], "default": "starttls"},
+        "sender": {"type": "str", "required": True},
+        "to": {"type": "list", "elements": "str", "required": True},
+        "user": {"type": "str"},
+        "ca": {"type": "str"},
+    }
     module = AnsibleModule(
         argument_spec={
             "practice": {"type": "str", "required": True},
@@ -868,6 +938,8 @@ def main() -> None:
             "rest_password": {"type": "str", "no_log": True},
             "restic_sha256": {"type": "str"},
             "jobs": {"type": "list", "elements": "dict", "default": [], "options": job},
+            "mail": {"type": "dict", "options": mail},
+            "mail_password": {"type": "str", "no_log": True},
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
         },
         required_if=[("state", "present", REQUIRED)],
@@ -884,6 +956,7 @@ def main() -> None:
         stamp.StampError,
         HostStateError,
         backup_host.BackupHostError,
+        notice_host.NoticeError,
         ValueError,
     ) as error:
         module.fail_json(msg=f"{who}: {error}")

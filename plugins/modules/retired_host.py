@@ -90,6 +90,7 @@ from ansible_collections.holdfast.practice.plugins.module_utils import (
     backup_host,
     backup_nas,
     nas_repository,
+    nas_watch_host,
     power,
     stamp,
 )
@@ -163,6 +164,7 @@ def left_over() -> list[str]:
     etc = Path(backup_host.ETC)
     inside = [f"{etc}/{p.name}" for p in etc.iterdir() if str(p) != stamp.PATH] if etc.is_dir() else []
     others = [backup_host.LIB, backup_host.STATE, backup_host.CACHE, nas_repository.CONFIG]
+    others += [nas_watch_host.ETC, nas_watch_host.LIB, nas_watch_host.STATE]
     return sorted([*inside, *(path for path in others if Path(path).exists())])
 
 
@@ -183,7 +185,9 @@ def run(module: AnsibleModule) -> dict[str, Any]:
     changes = plan(state.gather(want), want)
     # in check mode nothing was removed before this
     if not module.check_mode:
-        secret = [path for path in facts["left"] if path.endswith(("/credentials", nas_repository.CONFIG))]
+        secret = [
+            path for path in facts["left"] if path.endswith(("/credentials", nas_repository.CONFIG, nas_watch_host.ETC))
+        ]
         if secret or facts["power"]:
             what = ", ".join([*secret, *([f"{power.FOLDER}/upsmon.conf"] if facts["power"] else [])])
             raise StillThereError(f"the machine still holds {what}; remove agent, power and services first")

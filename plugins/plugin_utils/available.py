@@ -38,7 +38,7 @@ LATER = (
     Later(("copies", "standby")),
     Later(("copies", "archive")),
     Later(("maintenance",)),
-    Later(("alerts",)),
+    Later(("alerts", "heartbeat")),
 )
 
 

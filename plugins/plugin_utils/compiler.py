@@ -53,6 +53,7 @@ POOL_MOUNT = "/srv/holdfast"
 SPREAD_S = 300
 TIME_LIMIT_S = 7200
 CANARY = "Holdfast - please leave this file alone.pdf"
+LATE_S = 3600  # what a run may be behind its schedule before anybody is told; covers the hour that clocks go back
 RESTORE_ROOT = "/var/lib/holdfast/restore"
 # As the engines themselves say (a test compares); importing all of them would cost each start of Ansible a tenth more.
 RESTORE_PACKAGES = {
@@ -182,8 +183,14 @@ class _Compiler:
             "practice_report_dir": f"{self.folder}/reports",
             "practice_results_dir": f"{self.folder}/results",
             "practice_summary": self.summary(),
+            **self.mail_everywhere(),
             "practice_retired": {name: self.retired(host) for name, host in self.gone.items()},
         }
+
+    def mail_everywhere(self) -> dict[str, Any]:
+        mail = self.practice.alerts.mail if self.practice.alerts else None
+        facts = {"practice_mail_user": mail.user, "practice_mail_ca": mail.ca} if mail else {}
+        return {key: value for key, value in facts.items() if value}
 
     def retired(self, host: Retired) -> dict[str, Any]:
         """Give what retire_host.yml needs to know of a host that is no part of the inventory any more."""
@@ -321,7 +328,62 @@ class _Compiler:
             "nas_repository_retired": {
                 gone: {"date": host.date, "keep_until": host.keep_until} for gone, host in self.gone.items()
             },
+            "nas_watch_practice": self.id,
+            "nas_watch_host": name,
+            "nas_watch_root": POOL_MOUNT,
+            "nas_watch_timezone": self.zone,
+            "nas_watch_hosts": self.silences() if name == self.store else [],
+            **self.mailing("nas_watch"),
         }
+
+    def recipients(self) -> list[str]:
+        """Name who is told: the practice's and the provider's people, and whoever the document adds."""
+        contacts, mail = self.practice.contacts, self.practice.alerts and self.practice.alerts.mail
+        people = [contacts.backup_owner, contacts.it_provider]
+        found: dict[str, str] = {}
+        for address in [person.email for person in people if person] + ((mail.to if mail else None) or []):
+            found.setdefault(address.lower(), address)
+        return list(found.values())
+
+    def mail(self) -> dict[str, Any] | None:
+        """Give what a role needs to send mail, without the password; None when nobody is told."""
+        mail = self.practice.alerts.mail if self.practice.alerts else None
+        if not mail:
+            return None
+        settings: dict[str, Any] = {
+            "practice_name": self.practice.practice.name,
+            "relay": mail.relay,
+            "port": mail.port,
+            "tls": mail.tls,
+            "sender": mail.sender,
+            "to": self.recipients(),
+        }
+        if mail.user:
+            settings["user"] = mail.user
+        if mail.ca:
+            settings["ca"] = Template("{{ lookup('ansible.builtin.file', practice_folder ~ '/' ~ practice_mail_ca) }}")
+        return settings
+
+    def mailing(self, role: str) -> dict[str, Any]:
+        """Give a role's variables for mail; none when nobody is told."""
+        settings = self.mail()
+        if not settings:
+            return {}
+        login = {f"{role}_mail_password": Template("{{ vault_mail_password }}")} if "user" in settings else {}
+        return {f"{role}_mail": settings, **login}
+
+    def silences(self) -> list[dict[str, Any]]:
+        """Say for each host with a repository how long the NAS waits for something new from it, in seconds."""
+        found = []
+        for name, items in self.agents.items():
+            may_be_off = getattr(self.hosts[name], "may_be_off")  # noqa: B009
+            shortest = min(self.deadline_s(self.practice.protect[item]) for item in items)
+            found.append({"name": name, "silent_after_s": shortest + (seconds(may_be_off) if may_be_off else 0)})
+        return found
+
+    def deadline_s(self, item: Item) -> int:
+        """Give how long after a good backup of an item the next one is late."""
+        return interval_s(item) + time_limit_s(item) + SPREAD_S + LATE_S
 
     def repository(self, agent: str) -> dict[str, Any]:
         store = self.hosts[self.store]
@@ -349,6 +411,7 @@ class _Compiler:
             "backup_agent_repository_password": vaulted("vault_repository_passwords", name),
             "backup_agent_rest_password": vaulted("vault_rest_passwords", name),
             "backup_agent_jobs": [self.job(name, item) for item in self.agents[name]],
+            **self.mailing("backup_agent"),
         }
 
     def job(self, host: str, name: str) -> dict[str, Any]:
@@ -360,6 +423,7 @@ class _Compiler:
             "calendar": calendar(item, self.usual, self.zone, self.id, host, name),
             "spread_s": SPREAD_S,
             "time_limit_s": time_limit_s(item),
+            "deadline_s": self.deadline_s(item),
         }
         if item.database:
             found = {"name": item.database.name, "path": item.database.path}

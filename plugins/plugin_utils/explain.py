@@ -34,6 +34,9 @@ _DERIVED_MEANING = {
     "entropy": "so many percent of new or changed text files looking random make a run suspect",
     "rename": "so many percent of new files being old ones with an unknown ending make a run suspect",
     "change": "so many percent of all files changed or gone, and what came looking spoilt, make a run suspect",
+    "deadline_s": "so long after its last good run a job is late",
+    "silent_after_s": "so long after the host's last snapshot the NAS says that it is silent",
+    "recipients": "who gets a mail when a backup fails, is late or is well again",
     "url": "the host's own repository",
     "username": "the account that may add to this repository, and to no other",
     "accounts": "the accounts of this NAS, one for each host with something to protect",
@@ -122,7 +125,7 @@ def _worked_out(practice: Practice, inventory: Inventory) -> Iterator[tuple[KeyP
     hosts = inventory.host_vars
     for host, variables in hosts.items():
         for job in variables.get("backup_agent_jobs", ()):
-            for key in ("calendar", "spread_s", "time_limit_s", "dump_limit_s"):
+            for key in ("calendar", "spread_s", "time_limit_s", "dump_limit_s", "deadline_s"):
                 if key in job:
                     yield ("jobs", host, job["name"], key), job[key]
             for key, value in job.get("tripwires", {}).items():
@@ -130,9 +133,13 @@ def _worked_out(practice: Practice, inventory: Inventory) -> Iterator[tuple[KeyP
     for host, variables in hosts.items():
         if "nas_repository_accounts" in variables:
             yield ("repositories", host, "accounts"), [each["name"] for each in variables["nas_repository_accounts"]]
+        for each in variables.get("nas_watch_hosts", ()):
+            yield ("repositories", host, each["name"], "silent_after_s"), each["silent_after_s"]
         if "backup_agent_repository" in variables:
             for key in ("url", "username"):
                 yield ("repositories", host, key), variables["backup_agent_repository"][key]
+    told = next((v["nas_watch_mail"]["to"] for v in hosts.values() if "nas_watch_mail" in v), None)
+    yield ("alerts", "recipients"), told or "nobody: there is no alerts.mail"
     yield from _proofs(inventory)
     for ups, known in inventory.all_vars["practice_summary"]["power"].items():
         for key, value in known.get("budget", {}).items():

@@ -201,12 +201,18 @@ class Server(_Agent):
     """A machine that serves others."""
 
     kind: Literal["server"]
+    may_be_off: Short | None = Field(
+        default=None, description="how long beyond its schedule the machine may be silent, such as 2d (m, h, d, w)"
+    )
 
 
 class Workstation(_Agent):
     """A machine somebody sits at."""
 
     kind: Literal["workstation"]
+    may_be_off: Short = Field(
+        default="3d", description="how long beyond its schedule the machine may be silent, such as 3d (m, h, d, w)"
+    )
 
 
 class Standby(_Machine):
@@ -512,13 +518,23 @@ class Mail(Part):
     port: Port = Field(default=587, description="a port, a whole number from 1 to 65535")
     tls: Annotated[str, *choice("starttls", "tls")] = Field(default="starttls", description="starttls or tls")
     sender: Email = Field(description="a mail address such as holdfast@example.org")
-    to: Annotated[list[Email], Several] = Field(description="a list of mail addresses")
+    to: Annotated[list[Email], Several] | None = Field(
+        default=None,
+        description="a list of mail addresses, told beside backup_owner and it_provider of contacts",
+    )
+    user: Line | None = Field(
+        default=None, description="the login at the mail server, whose password is vault_mail_password in the vault"
+    )
+    ca: PathBeside | None = Field(
+        default=None,
+        description="the name of a PEM file in the practice's folder with the mail server's certificate, such as mail.pem",
+    )
 
 
 class Alerts(Part):
     """Whom to tell when something is late, wrong or silent."""
 
-    mail: Mail | None = Field(default=None, description="{relay: HOST, sender: ADDRESS, to: [ADDRESS]}")
+    mail: Mail | None = Field(default=None, description="{relay: HOST, sender: ADDRESS}")
     heartbeat: Url | None = Field(
         default=None, description='an address outside the site that is called after a good day, such as "https://..."'
     )
@@ -583,7 +599,7 @@ class Practice(Part):
     prove: Annotated[dict[Name, Often], NamedParts] | None = Field(
         default=None, description="how often a restore of an item is proven: daily, weekly or monthly"
     )
-    alerts: Alerts | None = Field(default=None, description="{mail: {relay, sender, to}, heartbeat: ADDRESS}")
+    alerts: Alerts | None = Field(default=None, description="{mail: {relay, sender}, heartbeat: ADDRESS}")
     programs: Programs | None = Field(default=None, description="{restic: {file: FILE, sha256: SUM}}")
     retired: Annotated[dict[HostId, Retired], NamedParts] | None = Field(
         default=None, description='hosts that were taken out, by name: {date: "YYYY-MM-DD"}'

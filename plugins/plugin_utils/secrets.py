@@ -101,6 +101,11 @@ def plan(
             if name not in result.vault[variable]:
                 result.vault[variable][name] = makers[variable]()
                 result.made.append(f"{variable}[{name}]")
+    if "vault_mail_password" in vault or (practice.alerts and practice.alerts.mail and practice.alerts.mail.user):
+        # nobody but the mail provider can make this one: a place for it, which site.yml refuses while it is empty
+        result.vault["vault_mail_password"] = vault.get("vault_mail_password") or ""
+        if "vault_mail_password" not in vault:
+            result.made.append("vault_mail_password (an empty place: put the mail provider's password in)")
     result.vault["vault_evidence_key"] = vault.get("vault_evidence_key") or _new_evidence_key(practice.practice.id)
     if "vault_evidence_key" not in vault:
         result.made.append("vault_evidence_key")

@@ -53,6 +53,7 @@ NAMES = (
     "vault_nut_passwords",
     "vault_tls_keys",
     "vault_evidence_key",
+    "vault_mail_password",
 )
 HINT = "the vault is closed; run again with --vault-id PRACTICE@prompt, or PRACTICE@FILE for a file with its password"
 

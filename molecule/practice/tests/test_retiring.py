@@ -155,7 +155,7 @@ def test_what_is_kept_is_deleted_only_when_all_agrees(practice, hosts):
 
 
 def test_removal_leaves_the_data_and_nothing_else(practice, hosts):
-    states = ["power_state", "backup_agent_state", "nas_repository_state", "nas_storage_state"]
+    states = ["power_state", "backup_agent_state", "nas_watch_state", "nas_repository_state", "nas_storage_state"]
     absent = [option for state in states for option in ("-e", f"{state}=absent")]
     # the NAS goes last: agents have to be taken off while it is there
     first = practice.play("site.yml", *absent)

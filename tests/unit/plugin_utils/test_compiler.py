@@ -164,6 +164,7 @@ def test_agent_jobs():
         "calendar": ["*-*-* 21:00:00 Australia/Sydney"],
         "spread_s": 300,
         "time_limit_s": 7200,
+        "deadline_s": 86400 + 7200 + 300 + 3600,
         "paths": ["/srv/clinic/documents"],
         "exclude": [],
         "must_have": ["/srv/clinic/documents/letters"],
