@@ -23,7 +23,7 @@ MEMORY = "notices/memory.json"
 CATCH_UP_S = 900
 MISSED = "missed"
 DO_MISSED = "Look whether the host was on, and at its timers: systemctl list-timers 'holdfast-backup@*'."
-FOOT = "On the host, /usr/lib/holdfast/agent status shows every job with its details."
+FOOT = "On the host, holdfast-agent status shows every job with its details."
 # what happened, by reason code; what to do about it is in agent_advice. A code that is not listed is told by name.
 HAPPENED = {
     "certificate_expired": "the certificate of the NAS is not valid at this time",

@@ -69,7 +69,7 @@ def words_for(nas: str, each: News) -> Words:
         f"{each.subject}, seen from {nas},",
         ["nothing new arrived from this host for longer than its backups allow"],
         [
-            "Look whether the host is on and reaches the NAS, then on the host at /usr/lib/holdfast/agent status.",
+            "Look whether the host is on and reaches the NAS, then on the host at holdfast-agent status.",
             "For a machine that may be off for longer: raise its may_be_off in the practice document.",
         ],
     )
