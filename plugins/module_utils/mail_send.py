@@ -38,7 +38,8 @@ def compose(settings: Mapping[str, Any], subject: str, body: str, moment: float,
 
     A mail that is handed over twice has the same Message-ID, by which mail systems show it once.
     """
-    message = EmailMessage(policy=email.policy.SMTP)
+    # a subject that is folded shows a blank before it in some programs; one that is not ASCII is folded by its encoding
+    message = EmailMessage(policy=email.policy.SMTP.clone(max_line_length=998 if subject.isascii() else 78))
     message["From"] = settings["sender"]
     message["To"] = ", ".join(settings["to"])
     message["Subject"] = subject
