@@ -797,8 +797,9 @@ def converge(module: AnsibleModule) -> dict[str, Any]:
         not_yet = (*NOT_YET, "restic_too_old") if to_come else NOT_YET
         watch = backup_host.unwatched()
         if params["mail"]:
-            who = (params["practice"], params["host"], params["timezone"])
-            watch = backup_host.watched(params["mail"], *who, params["mail_password"])
+            watch = backup_host.watched(
+                params["mail"], params["practice"], params["host"], params["timezone"], params["mail_password"]
+            )
         with tempfile.TemporaryDirectory(dir=module.tmpdir) as folder:
             own = lay_out(folder, program_wanted) if program_wanted is not None else None
             place = {"name": "", **params["repository"], **{key: params[key] for key in REQUIRED[1:]}}
