@@ -123,13 +123,7 @@ def _worked_out(practice: Practice, inventory: Inventory) -> Iterator[tuple[KeyP
     yield ("quiet_window",), f"{clock(start)}-{clock(start + length)}" if length else "never"
     yield ("usual_time",), usual_time(practice.hours, practice.practice.timezone)
     hosts = inventory.host_vars
-    for host, variables in hosts.items():
-        for job in variables.get("backup_agent_jobs", ()):
-            for key in ("calendar", "spread_s", "time_limit_s", "dump_limit_s", "deadline_s"):
-                if key in job:
-                    yield ("jobs", host, job["name"], key), job[key]
-            for key, value in job.get("tripwires", {}).items():
-                yield ("jobs", host, job["name"], "tripwires", key), value
+    yield from _jobs(inventory)
     for host, variables in hosts.items():
         if "nas_repository_accounts" in variables:
             yield ("repositories", host, "accounts"), [each["name"] for each in variables["nas_repository_accounts"]]
@@ -144,6 +138,16 @@ def _worked_out(practice: Practice, inventory: Inventory) -> Iterator[tuple[KeyP
     for ups, known in inventory.all_vars["practice_summary"]["power"].items():
         for key, value in known.get("budget", {}).items():
             yield ("power", ups, key), value
+
+
+def _jobs(inventory: Inventory) -> Iterator[tuple[KeyPath, Any]]:
+    for host, variables in inventory.host_vars.items():
+        for job in variables.get("backup_agent_jobs", ()):
+            for key in ("calendar", "spread_s", "time_limit_s", "dump_limit_s", "deadline_s"):
+                if key in job:
+                    yield ("jobs", host, job["name"], key), job[key]
+            for key, value in job.get("tripwires", {}).items():
+                yield ("jobs", host, job["name"], "tripwires", key), value
 
 
 def _proofs(inventory: Inventory) -> Iterator[tuple[KeyPath, Any]]:
