@@ -19,6 +19,7 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from . import (
+    agent_boot,
     agent_notice,
     agent_restore,
     agent_resume,
@@ -31,7 +32,7 @@ from . import (
 from .agent_host import EXIT_INVALID, Places, say
 from .agent_job import NAME
 
-PARTS = (agent_run, agent_resume, agent_status, agent_notice)
+PARTS = (agent_run, agent_resume, agent_status, agent_notice, agent_boot)
 PEOPLE = (agent_status, agent_start, agent_snapshots, agent_restore, agent_tripwires)
 
 

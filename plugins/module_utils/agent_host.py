@@ -71,6 +71,15 @@ class Places:
         """Says that a run began; gone when its record is written."""
         return self.state / "running" / f"{name}.json"
 
+    @property
+    def boot(self) -> Path:
+        """Which boot this is, and whether it ended in good order."""
+        return self.state / "boot.json"
+
+    def unclean(self, name: str) -> Path:
+        """Says that a job's database is to be checked after an unclean boot; gone when it was found sound."""
+        return self.state / "unclean" / f"{name}.json"
+
     def deferred(self, name: str) -> Path:
         """Says that a job waits, and for what; gone when it runs."""
         return self.state / "deferred" / f"{name}.json"

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, Callable
 
 from . import (
+    agent_boot,
     agent_files,
     agent_gate,
     agent_link,
@@ -191,11 +192,13 @@ class Backup:
         """Dump, and what the oracle says of the database, from one view of it."""
         database = self.job.database
         assert database is not None
-        began = self.outcome.dumping_since = time.monotonic()
         oracle["taken"] = utc(time.time())
         self.progress.begin("database", size=self._last_dump_bytes())
         tools = Tools(self.children.run, self.children.start, lambda name: credential(self.places, name))
-        view = ENGINES[database.engine].open(database, tools)
+        engine = ENGINES[database.engine]
+        self.outcome.holds += agent_boot.examine(self.places, self.job.name, database, engine, tools, self.outcome.add)
+        began = self.outcome.dumping_since = time.monotonic()
+        view = engine.open(database, tools)
         try:
             summary = self._store_dump(database, view)
             took = time.monotonic() - began

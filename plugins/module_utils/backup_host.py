@@ -21,7 +21,7 @@ ETC, LIB, STATE, CACHE = "/etc/holdfast", "/usr/lib/holdfast", "/var/lib/holdfas
 UNITS = "/etc/systemd/system"
 PACKAGE = "holdfast_agent"
 # folders of the agent's state that hold JOB.json
-KEPT = ("status", "oracle", "cache", "running", "tripwires", "deferred")
+KEPT = ("status", "oracle", "cache", "running", "tripwires", "deferred", "unclean")
 SERVICE = f"{UNITS}/holdfast-backup@.service"
 SETTLE = f"{UNITS}/holdfast-settle@.service"
 RESUME = "holdfast-resume.service"
@@ -170,6 +170,39 @@ RestrictAddressFamilies=AF_UNIX
 
 [Install]
 WantedBy=multi-user.target
+"""
+
+
+BOOT = f"{UNITS}/holdfast-boot.service"
+# Early, and so stopped late: after the databases have been.
+BOOT_TEXT = f"""\
+# Managed by Ansible (holdfast.practice.backup_agent)
+[Unit]
+Description=Holdfast: was this machine stopped in good order
+DefaultDependencies=no
+RequiresMountsFor={STATE}
+After=local-fs.target systemd-remount-fs.service
+Before=basic.target shutdown.target
+Conflicts=shutdown.target
+
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStart={LIB}/agent booted
+ExecStop={LIB}/agent stopping
+SyslogIdentifier=holdfast-backup
+UMask=0077
+CapabilityBoundingSet=
+NoNewPrivileges=yes
+ProtectSystem=strict
+ReadWritePaths={STATE}
+ProtectHome=yes
+PrivateDevices=yes
+PrivateNetwork=yes
+RestrictAddressFamilies=AF_UNIX
+
+[Install]
+WantedBy=basic.target
 """
 
 
@@ -420,9 +453,10 @@ def wanted(
         File(SERVICE, SERVICE_TEXT.encode(), 0o644),
         File(SETTLE, SETTLE_TEXT.encode(), 0o644),
         File(f"{UNITS}/{RESUME}", RESUME_TEXT.encode(), 0o644),
+        File(BOOT, BOOT_TEXT.encode(), 0o644),
     ]
-    # it runs at boot, and only then
-    units = [Unit(RESUME, True, None)]
+    # RESUME runs at boot, and only then
+    units = [Unit(RESUME, True, None), Unit("holdfast-boot.service", True, True, (BOOT,))]
     for job in jobs:
         content = job_content(job, practice, host, repository, stores, timezone)
         timer = f"{UNITS}/holdfast-backup@{job['name']}.timer"
@@ -497,6 +531,8 @@ def unwanted(found_jobs: Sequence[str], program: Iterable[str], found_stores: Se
         File(SERVICE, None),
         File(SETTLE, None),
         File(f"{UNITS}/{RESUME}", None),
+        File(BOOT, None),
+        File(f"{STATE}/boot.json", None),
         File(f"{LIB}/agent", None),
         File(COMMAND, None),
         *restic_program.gone(),
@@ -508,7 +544,8 @@ def unwanted(found_jobs: Sequence[str], program: Iterable[str], found_stores: Se
         *gone.dirs,
         *watch.dirs,
     ]
-    return Wanted(dirs, files, [Unit(RESUME, False, False), *gone.units, *watch.units])
+    boot = Unit("holdfast-boot.service", False, False)
+    return Wanted(dirs, files, [Unit(RESUME, False, False), *gone.units, *watch.units, boot])
 
 
 def _without(names: Sequence[str]) -> Wanted:

@@ -158,6 +158,13 @@ class Engine(ABC):
     def open(self, database: Database, tools: Tools) -> View:
         """Open a view of the live database. Raises DatabaseError."""
 
+    def sound(self, database: Database, tools: Tools) -> tuple[str, list[Finding]]:
+        """The engine's own check of the live database, after a power cut: (done or not available; what it found).
+
+        Changes nothing, and lets the practice work on. DatabaseError: it could not be carried out, and is tried again.
+        """
+        return "not available", []
+
     @abstractmethod
     def copy(self, machine: Any, item: str, section: Mapping[str, Any]) -> Copy:
         """Take the copy of an item in a machine. section: the oracle's ``database``.

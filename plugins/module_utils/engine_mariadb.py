@@ -315,25 +315,34 @@ class MariadbCopy(Copy):
 
     def check(self) -> tuple[str, list[Finding]]:
         """CHECK TABLE ... EXTENDED of every table."""
-        bad = []
         try:
-            for name in self.questions.tables():
-                said = self.questions.ask(f"check table {quoted(name)} extended")
-                if not said or any(row[2].lower() == "error" for row in said) or said[-1][3] != "OK":
-                    bad.append(name)
+            bad = damaged(self.questions)
         except DatabaseError as error:
             verdict = INCONCLUSIVE if error.message == "no end in time" else "FAIL"
             return "failed", [Finding("engine_damage", f"CHECK TABLE came to no end ({error.message})", verdict)]
-        if bad:
-            names = ", ".join(bad[:5])
-            return "failed", [Finding("engine_damage", f"CHECK TABLE finds {len(bad)} damaged tables ({names})")]
-        return "done", []
+        return ("failed", damage(bad)) if bad else ("done", [])
 
     def drop(self) -> None:
         """Another item may have a database of the same name."""
         done = self._sql(f"drop database {quoted(self.database)}")
         if done.rc != 0:
             raise DatabaseError("engine_failed", f"the loaded copy could not be dropped: {error_text(done.err)}")
+
+
+def damaged(questions: MariadbQuestions) -> list[str]:
+    """Tables in which CHECK TABLE ... EXTENDED finds something."""
+    bad = []
+    for name in questions.tables():
+        said = questions.ask(f"check table {quoted(name)} extended")
+        if not said or any(row[2].lower() == "error" for row in said) or said[-1][3] != "OK":
+            bad.append(name)
+    return bad
+
+
+def damage(tables: Sequence[str]) -> list[Finding]:
+    """Name the first of damaged tables."""
+    names = ", ".join(tables[:5])
+    return [Finding("engine_damage", f"CHECK TABLE finds {len(tables)} damaged tables ({names})")] if tables else []
 
 
 def load_findings(done: Any) -> list[Finding]:
@@ -360,6 +369,14 @@ class Mariadb(Engine):
     def open(self, database: Database, tools: Tools) -> MariadbView:
         """Two transactions that began together."""
         return MariadbView(database.label, tools)
+
+    def sound(self, database: Database, tools: Tools) -> tuple[str, list[Finding]]:
+        """CHECK TABLE ... EXTENDED of every live table."""
+        session = Session(database.label, tools)
+        try:
+            return "done", damage(damaged(MariadbQuestions(session.query)))
+        finally:
+            session.close()
 
     def copy(self, machine: Any, item: str, section: Mapping[str, Any]) -> MariadbCopy:
         """A database under its own name."""

@@ -8,6 +8,7 @@ the oracle. A proof makes them before it loads the dump with its owners and gran
 from __future__ import annotations
 
 import contextlib
+import json
 import re
 import shlex
 import subprocess
@@ -28,6 +29,51 @@ GLOBALS_END = "PostgreSQL database cluster dump complete"
 BEGIN = "begin transaction isolation level repeatable read, read only;"
 # a server may end idle or long transactions: ours is both, on purpose (transaction_timeout is PostgreSQL 17)
 _LIMITS = ("statement_timeout", "idle_in_transaction_session_timeout", "transaction_timeout")
+
+
+# amcheck over every heap and B-tree, the catalogue's too, in a transaction that takes the extension back with it. Damage is told
+# by its code; anything else ends the check, which is then tried again. (A table may be dropped meanwhile.)
+SOUND_SQL = r"""
+begin;
+set local statement_timeout = 0;
+set local search_path = pg_catalog;
+create schema holdfast_amcheck;
+create extension if not exists amcheck schema holdfast_amcheck;
+do $check$
+declare
+  place text := (select quote_ident(n.nspname) from pg_extension e join pg_namespace n on n.oid = e.extnamespace
+                 where e.extname = 'amcheck');
+  each record;
+  faults bigint;
+  bad text[] := '{}';
+begin
+  for each in
+    select c.oid, c.relkind, quote_ident(n.nspname) || '.' || quote_ident(c.relname) as name
+    from pg_class c join pg_namespace n on n.oid = c.relnamespace join pg_am a on a.oid = c.relam
+    left join pg_index i on i.indexrelid = c.oid
+    where c.relpersistence = 'p' and n.nspname <> 'holdfast_amcheck'
+      and ((c.relkind in ('r', 'm', 't') and a.amname = 'heap')
+        or (c.relkind = 'i' and a.amname = 'btree' and i.indisvalid and i.indisready))
+    order by c.relkind desc, c.oid
+  loop
+    begin
+      if each.relkind = 'i' then
+        execute format('select %s.bt_index_check($1, true)', place) using each.oid::regclass;
+      else
+        execute format('select count(*) from %s.verify_heapam($1)', place) into faults using each.oid::regclass;
+        if faults > 0 then bad := bad || each.name; end if;
+      end if;
+    exception
+      when data_corrupted or index_corrupted or io_error or undefined_file then bad := bad || each.name;
+      when undefined_table or undefined_object then null;
+    end;
+  end loop;
+  perform set_config('holdfast.damaged', array_to_json(bad)::text, true);
+end
+$check$;
+select current_setting('holdfast.damaged');
+rollback;
+"""
 
 
 def conninfo(database: str) -> str:
@@ -271,6 +317,16 @@ def load_findings(done: Any) -> list[Finding]:
     return [Finding("load_failed", f"pg_restore ended with {done.rc} and {count} errors{where}")]
 
 
+def damage(out: str) -> list[Finding]:
+    """Read what SOUND_SQL printed."""
+    try:
+        names = json.loads(out.strip().splitlines()[-1])
+    except (ValueError, IndexError):
+        raise DatabaseError("check_failed", "amcheck gave no answer") from None
+    listed = ", ".join(names[:5])
+    return [Finding("engine_damage", f"amcheck finds {len(names)} damaged relations ({listed})")] if names else []
+
+
 class Postgresql(Engine):
     """PostgreSQL of the host's own packages."""
 
@@ -282,6 +338,16 @@ class Postgresql(Engine):
     def open(self, database: Database, tools: Tools) -> PostgresqlView:
         """A held snapshot."""
         return PostgresqlView(database.label, tools)
+
+    def sound(self, database: Database, tools: Tools) -> tuple[str, list[Finding]]:
+        """amcheck of the live database; nothing of it stays."""
+        argv = [*AS_USER, *PSQL, "-d", conninfo(database.label), "-f", "-"]
+        code, out, err = tools.run(argv, ENV, SOUND_SQL.encode("ascii"))
+        if code != 0 and re.search(r'extension "amcheck" is not available|read-only transaction', err):
+            return "not available", []
+        if code != 0:
+            raise DatabaseError("check_failed", first_line(err))
+        return "done", damage(out)
 
     def copy(self, machine: Any, item: str, section: Mapping[str, Any]) -> PostgresqlCopy:
         """A database of its own in the machine."""

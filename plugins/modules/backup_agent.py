@@ -406,6 +406,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.holdfast.practice.plugins.module_utils import (
     agent,
     agent_advice,
+    agent_boot,
     agent_browse,
     agent_copy,
     agent_files,
@@ -474,6 +475,7 @@ from ansible_collections.holdfast.practice.plugins.module_utils.host_state impor
 PROGRAM = (
     agent,
     agent_advice,
+    agent_boot,
     agent_browse,
     agent_copy,
     agent_files,

@@ -161,3 +161,102 @@ def test_a_blip_does_not_end_a_backup_and_a_low_battery_does_at_once(slow):
     set_ups("OB LB")  # NUT itself orders a shutdown only for a critical battery that its own upsmon sees
     until(lambda: deferred("documents"), 20, 0.3)
     assert time.monotonic() - began < 12
+
+
+NOTES = "/var/lib/holdfast/unclean"
+BROKEN = """
+set -eu
+file=$(su postgres -c "psql -XAt clinic -c \\"select setting || '/' || pg_relation_filepath('{index}') from pg_settings \
+where name = 'data_directory'\\"")
+su postgres -c "psql -Xq clinic -c checkpoint"
+systemctl stop postgresql
+before=$(sha256sum < "$file")
+printf 'BROKENBROKENBROKENBROKEN' | dd of="$file" bs=1 seek=$((2 * 8192 - 400)) conv=notrunc status=none
+[ "$before" != "$(sha256sum < "$file")" ]
+systemctl start postgresql
+"""
+
+
+def marker() -> dict:
+    return json.loads(ssh("server1", "cat /var/lib/holdfast/boot.json"))
+
+
+def booted_again(how: str) -> None:
+    """Restart the machine this way, and wait until it has written down its new boot."""
+    before = marker()["boot_id"]
+    run("server1", how)
+
+    def back() -> bool:
+        found = run("server1", "cat /var/lib/holdfast/boot.json; systemctl is-active postgresql.service >&2")
+        return found.returncode == 0 and json.loads(found.stdout)["boot_id"] != before
+
+    until(back, 60)
+
+
+def notes() -> list[str]:
+    return ssh("server1", f"ls {NOTES} 2> /dev/null || true").split()
+
+
+@pytest.fixture
+def sound():
+    """No note of an earlier boot, and a sound database afterwards."""
+    ssh("server1", f"rm -f {NOTES}/*")
+    yield
+    ssh(
+        "server1",
+        f"rm -f {NOTES}/*; su postgres -c 'reindexdb -q clinic'; systemctl start holdfast-backup@clinical_db.service",
+    )
+
+
+def test_a_machine_that_is_restarted_in_good_order_has_nothing_to_check(sound):
+    booted_again("systemctl reboot")
+    assert notes() == []
+
+
+def test_after_a_hard_reset_the_database_is_checked_before_its_backup_counts(sound):
+    booted_again("systemctl reboot --force --force")
+    assert notes() == ["clinical_db.json"]  # documents have no database
+    ssh("server1", "systemctl start holdfast-backup@clinical_db.service")
+    assert record("clinical_db")["state"] == "OK"
+    assert notes() == []
+    assert "found sound" in ssh("server1", "journalctl -b -t holdfast-backup --no-pager")
+    assert ssh("server1", "su postgres -c \"psql -XAt clinic -c 'select extname from pg_extension'\"").split() == [
+        "plpgsql"
+    ]
+
+
+def test_a_power_cut_during_a_run_damages_an_index(sound, slow):
+    """The machine is killed; its run begins again by itself; the damage is found, and holds until it is mended."""
+    before = record("documents")["run"]
+    begin("documents")
+    until(sending, 30, 0.3)
+    module = "holdfast.practice.nspawn_machine"
+    folder = os.environ["HOLDFAST_LAB_FOLDER"]
+    lab = os.environ["HOLDFAST_LAB"]
+    outside = {**os.environ, "ANSIBLE_INVENTORY_ENABLED": "host_list"}
+    kill = ["ansible", "-i", "localhost,", "-c", "local", "localhost", "-m", module, "-e"]
+    kill += ["ansible_python_interpreter={{ ansible_playbook_python }}", "-a"]
+    options = f"name=server1 folder={folder}/machines/server1 state=killed"
+    done = subprocess.run([*kill, options], env=outside, text=True, capture_output=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert run("server1", "true").returncode != 0
+    up = ["ansible-playbook", "-i", "localhost,", "molecule/shared/create.yml", "-e", f"lab_name={lab}"]
+    done = subprocess.run(up, env=outside, text=True, capture_output=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    until(lambda: notes() == ["clinical_db.json"], 30)
+    until(lambda: record("documents")["run"] != before and record("documents")["state"] == "OK", 60)
+
+    sql = "select indexrelid::regclass from pg_index join pg_class on oid = indexrelid order by oid >= 16384 desc, relpages desc"
+    index = ssh("server1", f"su postgres -c \"psql -XAt clinic -c '{sql} limit 1'\"").strip()
+    ssh("server1", BROKEN.format(index=index))
+    done = run("server1", "systemctl start holdfast-backup@clinical_db.service")
+    assert done.returncode != 0
+    found = record("clinical_db")
+    assert ([reason["code"] for reason in found["reasons"]], found["state"]) == (["unclean_boot_damaged"], "INCOMPLETE")
+    assert index in found["reasons"][0]["message"]
+    assert (found["holds"], notes()) == (["unclean-boot"], ["clinical_db.json"])
+    tagged = ssh("server1", RESTIC + f"restic snapshots --json --no-lock --tag run={found['run']},hold=unclean-boot")
+    assert [each["tags"][3] for each in json.loads(tagged)] == ["part=oracle"]
+    ssh("server1", "su postgres -c 'reindexdb -q clinic'")
+    ssh("server1", "systemctl start holdfast-backup@clinical_db.service")
+    assert (record("clinical_db")["state"], record("clinical_db")["holds"], notes()) == ("OK", [], [])
