@@ -21,9 +21,10 @@ from .database_engine import ENV, INCONCLUSIVE, Copy, Database, DatabaseError, E
 from .postgresql_oracle import PostgresqlQuestions
 
 USER = "holdfast"
-SUPERUSER = "postgres"  # of a restore machine
+SUPERUSER = "postgres"  # of a restore machine; on a live one, only for the check after a power cut
 # --reset-env: the dump is started by restic, whose environment holds the login of the NAS
 AS_USER = ("setpriv", f"--reuid={USER}", f"--regid={USER}", "--init-groups", "--reset-env", "--")
+AS_SUPERUSER = ("setpriv", f"--reuid={SUPERUSER}", f"--regid={SUPERUSER}", "--init-groups", "--reset-env", "--")
 PSQL = ("psql", "-X", "-q", "-A", "-t", "-w", "-v", "ON_ERROR_STOP=1")
 GLOBALS_END = "PostgreSQL database cluster dump complete"
 BEGIN = "begin transaction isolation level repeatable read, read only;"
@@ -340,8 +341,8 @@ class Postgresql(Engine):
         return PostgresqlView(database.label, tools)
 
     def sound(self, database: Database, tools: Tools) -> tuple[str, list[Finding]]:
-        """amcheck of the live database; nothing of it stays."""
-        argv = [*AS_USER, *PSQL, "-d", conninfo(database.label), "-f", "-"]
+        """amcheck of the live database, which only a superuser may ask for; nothing of it stays."""
+        argv = [*AS_SUPERUSER, *PSQL, "-d", conninfo(database.label), "-f", "-"]
         code, out, err = tools.run(argv, ENV, SOUND_SQL.encode("ascii"))
         if code != 0 and re.search(r'extension "amcheck" is not available|read-only transaction', err):
             return "not available", []
