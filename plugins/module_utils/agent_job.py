@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .agent_gate import Power, power_faults
+from .agent_hooks import Hook, hook_faults
+from .agent_hooks import parsed as hooks_of
 from .agent_window import Hours, hours_faults, hours_of
 from .database_engine import Database
 from .engines import ENGINES
@@ -24,7 +26,7 @@ _KEYS = {
     "schema", "practice", "host", "repository", "name", "item", "class", "calendar", "spread_s", "time_limit_s", "deadline_s",
     "database", "paths", "exclude", "must_have", "min_files", "tripwires", "copy",
     "min_size", "mounts",
-    "power",
+    "power", "hooks",
     "timezone", "window", "at_window_end", "throttle", "limits", "nice", "io_class", "dump_limit_s", "stay_awake",
 }  # fmt: skip
 
@@ -55,6 +57,7 @@ class Job:
     time_limit_s: int = 0
     power: Power | None = None
     tripwires: Settings = field(default_factory=Settings)
+    hooks: Mapping[str, Hook] = field(default_factory=dict)
     # of a copy: the job whose runs are copied, where they are, and the name of the store that they go to
     copy_of: str | None = None
     source_url: str | None = None
@@ -112,6 +115,7 @@ def parse(text: str) -> Job:
         stay_awake=bool(found.get("stay_awake")),
         mounts=None if found.get("mounts") is None else tuple(found["mounts"]),
         time_limit_s=int(found.get("time_limit_s") or 0),
+        hooks=hooks_of(found.get("hooks") or {}),
         power=Power(tuple(found["power"]["monitors"]), found["power"].get("min_supplies", 1))
         if found.get("power")
         else None,
@@ -150,6 +154,7 @@ def faults_of(found: Any) -> list[str]:
     faults += hours_faults(found)
     faults += _database_faults(found.get("database"))
     faults += power_faults(found.get("power"))
+    faults += hook_faults(found.get("hooks"))
     faults += _tripwire_faults(found.get("tripwires") or {})
     faults += _what_faults(found)
     return faults

@@ -24,6 +24,7 @@ from . import (
     agent_boot,
     agent_files,
     agent_gate,
+    agent_hooks,
     agent_link,
     agent_mounts,
     agent_throttle,
@@ -192,11 +193,11 @@ class Backup:
         """Dump, and what the oracle says of the database, from one view of it."""
         database = self.job.database
         assert database is not None
-        oracle["taken"] = utc(time.time())
         self.progress.begin("database", size=self._last_dump_bytes())
         tools = Tools(self.children.run, self.children.start, lambda name: credential(self.places, name))
         engine = ENGINES[database.engine]
         self.outcome.holds += agent_boot.examine(self.places, self.job.name, database, engine, tools, self.outcome.add)
+        oracle["taken"] = utc(time.time())
         began = self.outcome.dumping_since = time.monotonic()
         view = engine.open(database, tools)
         try:
@@ -501,6 +502,9 @@ def attempt(
 ) -> None:
     """Run the job; every way in which it can end goes into the outcome. checks: an answer of theirs ends it."""
     children = Children()
+    facts = {"JOB": job.name, "PRACTICE": job.practice, "HOST": job.host, "RUN": run_id}
+    hooks = agent_hooks.Hooks(job.hooks, facts, children.run)
+    stopped = False
 
     def stop(_number: int, _frame: Any) -> None:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -514,8 +518,12 @@ def attempt(
     try:
         with watch.running():
             work = (Copying if job.copy_of else Backup)(job, places, run_id, children, outcome)
+            why = hooks.call("before", "RUNNING")
+            if why:
+                raise RunError(agent_hooks.CODE, why)
             work.run()
     except Stopped:
+        stopped = True
         if watch.answer:
             outcome.add(watch.answer.code, watch.answer.message, True)
             outcome.deferred = watch.answer if watch.answer.retry else None
@@ -537,6 +545,8 @@ def attempt(
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         children.end()
+        for why in hooks.afterwards(lambda: outcome.state, stopped):
+            outcome.add(agent_hooks.CODE, why)
 
 
 def facts_of(places: Places, name: str, job: Job | None, run_id: str) -> dict[str, Any]:

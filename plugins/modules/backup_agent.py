@@ -155,6 +155,63 @@ options:
         description: Fewest files of O(jobs[].paths) that make a backup.
         type: int
         default: 1
+      hooks:
+        description:
+          - Programs that run before the backup, after it, and when it failed; outside of the agent's sandbox, as their user.
+          - The environment has E(HOLDFAST_JOB), E(HOLDFAST_PRACTICE), E(HOLDFAST_HOST), E(HOLDFAST_RUN) and E(HOLDFAST_STATE).
+        type: dict
+        suboptions:
+          before:
+            description: Where it fails, nothing is backed up.
+            type: dict
+            suboptions:
+              run:
+                description: A program by its absolute path, and its arguments. No shell.
+                type: list
+                elements: str
+                required: true
+              limit_s:
+                description: It is ended, with all that it started, after so many seconds.
+                type: int
+                default: 300
+              user:
+                description: The user whom it runs as.
+                type: str
+                default: root
+          after:
+            description: Runs whenever before has, also after a stop.
+            type: dict
+            suboptions:
+              run:
+                description: A program by its absolute path, and its arguments. No shell.
+                type: list
+                elements: str
+                required: true
+              limit_s:
+                description: It is ended, with all that it started, after so many seconds.
+                type: int
+                default: 300
+              user:
+                description: The user whom it runs as.
+                type: str
+                default: root
+          on_failure:
+            description: Runs when the run FAILED.
+            type: dict
+            suboptions:
+              run:
+                description: A program by its absolute path, and its arguments. No shell.
+                type: list
+                elements: str
+                required: true
+              limit_s:
+                description: It is ended, with all that it started, after so many seconds.
+                type: int
+                default: 300
+              user:
+                description: The user whom it runs as.
+                type: str
+                default: root
       power:
         description: The UPSs that feed this host. While mains are out no run begins, and one under way is ended and begun again.
         type: dict
@@ -411,6 +468,7 @@ from ansible_collections.holdfast.practice.plugins.module_utils import (
     agent_copy,
     agent_files,
     agent_gate,
+    agent_hooks,
     agent_host,
     agent_job,
     agent_link,
@@ -480,6 +538,7 @@ PROGRAM = (
     agent_copy,
     agent_files,
     agent_gate,
+    agent_hooks,
     agent_host,
     agent_job,
     agent_link,
@@ -905,6 +964,15 @@ def main() -> None:
         "copy": {"type": "dict", "options": {name: {"type": "str", "required": True} for name in ("of", "to")}},
         "tripwires": {"type": "dict", "options": wires},
     }
+    hook = {
+        "type": "dict",
+        "options": {
+            "run": {"type": "list", "elements": "str", "required": True},
+            "limit_s": {"type": "int", "default": 300},
+            "user": {"type": "str", "default": "root"},
+        },
+    }
+    job["hooks"] = {"type": "dict", "options": {"before": hook, "after": hook, "on_failure": hook}}
     job["power"] = {
         "type": "dict",
         "options": {

@@ -438,6 +438,13 @@ class _Compiler:
             must_have=list(item.must_have or []),
             min_files=item.min_files,
         )
+        if item.hooks:
+            hooks = {"before": item.hooks.before, "after": item.hooks.after, "on_failure": item.hooks.on_failure}
+            job["hooks"] = {
+                phase: {"run": list(hook.run), "limit_s": seconds(hook.limit), "user": hook.user}
+                for phase, hook in hooks.items()
+                if hook
+            }
         fed = {ups_name: ups for ups_name, ups in self.power.items() if host in ups.feeds}
         if fed:
             job["power"] = self.supplies(host, fed)

@@ -619,6 +619,16 @@ def _each_once(value: list[Any]) -> list[Any]:
     return value
 
 
+def _argv(value: Any) -> Any:
+    if not isinstance(value, list):
+        raise refuse(fix="write a list: [PROGRAM, ARGUMENT]; no shell reads it" if isinstance(value, str) else "")
+    if not value:
+        raise refuse(got="got an empty list")
+    if isinstance(value[0], str) and not value[0].startswith("/"):
+        raise refuse(got=f"got {show(value[0])} first", expected="a program by its absolute path first")
+    return value
+
+
 def _named_parts(value: Any) -> Any:
     if not isinstance(value, dict):
         raise refuse()
@@ -697,4 +707,5 @@ Long = Annotated[str, *_duration("h", "d", "w", "mo", "y")]
 Often = Annotated[str, *choice("daily", "weekly", "monthly")]
 Several = Checked(_several, shape={"minItems": 1, "uniqueItems": True})
 NoneOrSeveral = Checked(_none_or_several, shape={"uniqueItems": True})
+Argv = Checked(_argv, shape={"minItems": 1})
 NamedParts = Checked(_named_parts, shape={"minProperties": 1})

@@ -14,6 +14,7 @@ from ansible_collections.holdfast.practice.plugins.plugin_utils.leaves import (
     SSH_PORT,
     AbsolutePath,
     Address,
+    Argv,
     Bucket,
     Clock,
     Country,
@@ -293,6 +294,24 @@ class Tripwires(Part):
     change: Percent = Field(default=30, description="files that changed or went: a percentage, 1 to 100")
 
 
+class Hook(Part):
+    """A program of the practice's own that runs beside a backup."""
+
+    run: Annotated[list[Line], Argv] = Field(
+        description="a program by its absolute path and its arguments, such as [/usr/bin/systemctl, stop, pms.service]"
+    )
+    limit: Moment = Field(default="5m", description="a time such as 30s or 5m (s, m, h)")
+    user: UserName = Field(default="root", description="a user name such as root")
+
+
+class Hooks(Part):
+    """Programs that run before a backup, after it and when it failed."""
+
+    before: Hook | None = Field(default=None, description="{run: [PROGRAM, ...]}; where it fails, nothing is backed up")
+    after: Hook | None = Field(default=None, description="{run: [PROGRAM, ...]}; runs whenever before has")
+    on_failure: Hook | None = Field(default=None, description="{run: [PROGRAM, ...]}; runs when the backup failed")
+
+
 class Item(Part):
     """Something to protect: a database or folders. Take its times from schedule(), which knows the defaults."""
 
@@ -348,6 +367,9 @@ class Item(Part):
     )
     tripwires: Tripwires | None = Field(
         default=None, description="{canaries: [...], disable: [...], least: 10}; left out: all wires, as they come"
+    )
+    hooks: Hooks | None = Field(
+        default=None, description="{before: {run: [PROGRAM, ...]}, after: {run: [PROGRAM, ...]}, on_failure: ...}"
     )
 
 

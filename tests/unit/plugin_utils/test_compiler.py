@@ -142,6 +142,17 @@ def test_a_quota_reaches_the_account():
     assert [account.get("quota") for account in accounts] == [None, "200GiB"]
 
 
+def test_hooks_come_with_their_limits_in_seconds():
+    hooks = "{before: {run: [/bin/stop, pms]}, after: {run: [/bin/start], limit: 30s, user: pms}}"
+    inventory = changed(('at: "21:00"', f'hooks: {hooks}\n    at: "21:00"'))
+    database, documents = inventory.host_vars["server1"]["backup_agent_jobs"]
+    assert documents["hooks"] == {
+        "before": {"run": ["/bin/stop", "pms"], "limit_s": 300, "user": "root"},
+        "after": {"run": ["/bin/start"], "limit_s": 30, "user": "pms"},
+    }
+    assert "hooks" not in database
+
+
 def test_only_hosts_that_a_ups_feeds_are_told_whom_to_ask():
     inventory = changed(("feeds: [nas1, server1, desk1]", "feeds: [nas1, server1]"))
     assert all("power" in job for job in inventory.host_vars["server1"]["backup_agent_jobs"])
