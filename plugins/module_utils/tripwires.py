@@ -31,6 +31,7 @@ HISTORY_RUNS = 30
 EXAMPLES = 20
 _RANDOM_BITS = 7.0
 _RANDOM_LEAST = 256
+_RANDOM_BYTES = 1024
 _GONE_PERCENT = 50
 # a day counts as beyond the ordinary ones when it has this many times what the largest of them had
 _BEYOND = 1.5
@@ -159,10 +160,12 @@ _PRINTABLE = bytes(n for n in range(256) if n >= 32 or n in (9, 10, 12, 13, 27, 
 
 def looks_random(head: bytes) -> bool:
     """Entropy of seven bits a byte and more. Few different bytes settle it for most files without reckoning."""
-    if len(head) < _RANDOM_LEAST or len(set(head[:512])) < 140:
+    # of 256 random bytes some 162 differ, of 256 of a text less than half as many
+    if len(head) < _RANDOM_LEAST or len(set(head[:_RANDOM_LEAST])) < 115:
         return False
-    size = len(head)
-    bits = -sum(n / size * math.log2(n / size) for n in Counter(head).values())
+    sample = head[:_RANDOM_BYTES]
+    size = len(sample)
+    bits = -sum(n / size * math.log2(n / size) for n in Counter(sample).values())
     return bits >= _RANDOM_BITS
 
 
@@ -184,7 +187,8 @@ class Tally:
     def see(self, path: str, known: Sequence[Any] | None, digest: str, head: bytes) -> str:
         """Count a file that was hashed; returns how it looks. A file that was only touched counts for nothing."""
         kind = ending(path)
-        look = looks(kind, head)
+        # what a type that nobody knows looks like only matters beside what there was before
+        look = looks(kind, head) if self.before or kind in TYPES or kind in TEXT else FINE
         if known and known[4] == digest:
             return look
         group = 0 if known else 1
