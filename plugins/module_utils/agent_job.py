@@ -102,6 +102,7 @@ def parse(text: str) -> Job:
             database.get("path"),
             database.get("images") or None,
             dict(database.get("probes") or {}),
+            {key: database[key] for key in ENGINES[database["engine"]].settings if database.get(key) is not None},
         )
         if database
         else None,
@@ -248,6 +249,8 @@ def _database_faults(database: Any) -> list[str]:
     name, path = database.get("name"), database.get("path")
     if engine is None:
         faults.append(f"database.engine {database.get('engine')!r}: this agent knows {', '.join(ENGINES)}")
+    elif engine.settings:
+        faults += engine.faults(database)
     elif engine.is_file:
         faults += _path_faults("database.path", [path]) if path else ["database.path: missing"]
         faults += [f"database.name {name!r}: {engine.title} has a path and no name"] if name else []
@@ -255,6 +258,9 @@ def _database_faults(database: Any) -> list[str]:
         if not isinstance(name, str) or not re.fullmatch(r"[^/\0\n]{1,63}", name) or name in (".", ".."):
             faults.append(f"database.name {name!r}: expected the name of a database")
         faults += [f"database.path {path!r}: {engine.title} has a name and no path"] if path else []
+    if engine and not engine.asked:
+        asked = [key for key in ("images", "probes") if database.get(key)]
+        return faults + [f"database.{key}: a vendor's dump cannot be asked" for key in asked]
     images = database.get("images")
     if images:
         if not isinstance(images, dict) or not isinstance(images.get("query"), str):

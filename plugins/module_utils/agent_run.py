@@ -194,7 +194,8 @@ class Backup:
         database = self.job.database
         assert database is not None
         self.progress.begin("database", size=self._last_dump_bytes())
-        tools = Tools(self.children.run, self.children.start, lambda name: credential(self.places, name))
+        before = (read_json(self.places.oracle(self.job.name)) or {}).get("database")
+        tools = Tools(self.children.run, self.children.start, lambda name: credential(self.places, name), before)
         engine = ENGINES[database.engine]
         self.outcome.holds += agent_boot.examine(self.places, self.job.name, database, engine, tools, self.outcome.add)
         oracle["taken"] = utc(time.time())
@@ -205,6 +206,8 @@ class Backup:
             took = time.monotonic() - began
             say(f"{self.job.name}: dump of {human(summary.bytes)} stored as {summary.snapshot[:8]} in {took:.0f} s")
             section = view.describe(database, self._query_failed)
+            seen = view.taken()
+            oracle["taken"] = utc(seen) if seen else oracle["taken"]
             oracle["identity"]["database_system_id"] = view.system_id()
             for finding in view.meanwhile():
                 self.outcome.add(finding.code, finding.message)
@@ -220,10 +223,11 @@ class Backup:
                 f"it the right database? Snapshot {summary.snapshot[:8]} counts for nothing",
             )
         section["dump_path"] = stored_dump(self.job.name)
-        self.outcome.tools["engine"] = f"{database.engine} {section['version']}"
+        self.outcome.tools["engine"] = f"{database.engine} {section['version']}".strip()
         rows = sum(section["tables"].values())
-        say(f"{self.job.name}: database {database.label}: {len(section['tables'])} tables, {rows} rows")
-        if not section["tables"]:
+        if ENGINES[database.engine].asked:
+            say(f"{self.job.name}: database {database.label}: {len(section['tables'])} tables, {rows} rows")
+        if not ENGINES[database.engine].checked(section):
             self.outcome.add("database_empty", f"database {database.label} has no table: is it the right one?")
         oracle["database"] = section
         self.outcome.files += 1

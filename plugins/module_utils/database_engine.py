@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Callable, NamedTuple
 
-from .database_oracle import Questions, read_database
+from .database_oracle import Difference, Questions, compare, read_database
 
 FAIL, INCONCLUSIVE = "FAIL", "INCONCLUSIVE"
 # What processes of database users get to see: the agent's own environment holds the login of the NAS.
@@ -45,7 +45,7 @@ class Finding(NamedTuple):
 class Database:
     """A database to dump: by name, or by path where a file is the database.
 
-    images: {"query", "root"} or None; probes: {name: SELECT of one value}.
+    images: {"query", "root"} or None; probes: {name: SELECT of one value}. settings: what only its engine knows of.
     """
 
     engine: str
@@ -53,11 +53,12 @@ class Database:
     path: str | None = None
     images: Mapping[str, str] | None = None
     probes: Mapping[str, str] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def label(self) -> str:
         """What people call it."""
-        return self.name or self.path or ""
+        return self.name or self.path or str((self.settings.get("dump") or [""])[0])
 
 
 def no_credential(name: str) -> str:
@@ -70,12 +71,13 @@ class Tools:
     """What the agent lends an engine; its processes end when the agent is stopped.
 
     run(argv, env, stdin) -> (code, out, err); start(argv, env, **pipes) -> Popen; credential(name) -> one of
-    ``Engine.credentials``.
+    ``Engine.credentials``. before: the oracle's ``database`` section of the last run.
     """
 
     run: Callable[..., tuple[int, str, str]]
     start: Callable[..., Any]
     credential: Callable[[str], str] = no_credential
+    before: Mapping[str, Any] | None = None
 
 
 class View(ABC):
@@ -102,6 +104,10 @@ class View(ABC):
     def system_id(self) -> str | None:
         """What stays the same for the life of this very database (cluster, server, file); None when there is no such thing."""
 
+    def taken(self) -> float | None:
+        """When the data were seen, in seconds since 1970, where that was not when the view was opened."""
+        return None
+
     def meanwhile(self) -> list[Finding]:
         """What happened to the database while it was dumped that makes the run incomplete. Asked after the dump."""
         return []
@@ -127,6 +133,19 @@ class Copy(ABC):
     def questions(self) -> Questions:
         """How to ask the loaded copy. DatabaseError when it does not answer."""
 
+    def describe(self, section: Mapping[str, Any]) -> dict[str, Any]:
+        """What the oracle's ``database`` section says, of the loaded copy. DatabaseError and OracleError: it does not answer."""
+        questions = section["questions"]
+        return read_database(
+            self.questions,
+            str(section["name"]),
+            # the oracle's own questions: the practice's may be others by now
+            questions["probes"],
+            questions["images"],
+            # a question that fails here and did not at backup time shows as a difference later on
+            on_error=lambda _what, _error: None,
+        )
+
     @abstractmethod
     def check(self) -> tuple[str, list[Finding]]:
         """The engine's own check of what was loaded: (done, failed or not available; what it found)."""
@@ -144,6 +163,10 @@ class Engine(ABC):
     """As people write it."""
     is_file = False
     """A file is the database: it has a path and no name."""
+    settings: Sequence[str] = ()
+    """Keys of a job's ``database`` that only this engine knows; ``faults`` looks at them."""
+    asked = True
+    """It answers probes and names images."""
     packages: Sequence[str] = ()
     """Debian packages of the restore machine."""
     loaded_per_dump = 3.0
@@ -153,6 +176,10 @@ class Engine(ABC):
 
     credentials: Sequence[str] = ()
     """Names of files below /etc/holdfast/credentials that its jobs need."""
+
+    def faults(self, database: Mapping[str, Any]) -> list[str]:
+        """What is wrong with a job's ``settings``, in words."""
+        return []
 
     @abstractmethod
     def open(self, database: Database, tools: Tools) -> View:
@@ -186,6 +213,14 @@ class Engine(ABC):
 
         version: of the engine at backup time, or nothing. dump, oracle: names of files in the folder where the commands are run.
         """
+
+    def compare(self, oracle: Mapping[str, Any], restored: Mapping[str, Any]) -> list[Difference]:
+        """In what a copy's description differs from the oracle's ``database`` section."""
+        return compare(oracle, restored, self.release)
+
+    def checked(self, section: Mapping[str, Any]) -> int:
+        """How much there is to compare in an oracle's section."""
+        return len(section["tables"])
 
     @abstractmethod
     def release(self, version: str) -> Sequence[int]:

@@ -1,18 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
 """The program that hands a dump which is already under way to restic, and vouches for its end.
 
-Usage: dump_pipe PIPE STATUS MARKER
+Usage: dump_pipe PIPE STATUS MARKER [REPORT]
 
 Copies PIPE to standard output. Ends with 0 only when the program that wrote into PIPE reported 0 through STATUS and the last
 line it wrote begins with MARKER; restic then keeps the snapshot. Anything else, the death of either side included, ends
-with 1, and nothing is kept.
+with 1, and nothing is kept. An empty dump is none. Writes its size and hash into REPORT as JSON.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 BLOCK = 1 << 18
 TAIL = 1 << 12
@@ -33,13 +36,16 @@ def verdict(tail: bytes, status: bytes, marker: bytes) -> str:
     return ""
 
 
-def pass_on(source: int, target: int) -> bytes:
-    """Copy to the end; the last bytes."""
-    tail = b""
+def pass_on(source: int, target: int, digest: Any = None) -> tuple[int, bytes]:
+    """Copy to the end: how many bytes, and the last ones. digest: is given all of them."""
+    size, tail = 0, b""
     while True:
         block = os.read(source, BLOCK)
         if not block:
-            return tail
+            return size, tail
+        size += len(block)
+        if digest:
+            digest.update(block)
         tail = (tail + block)[-TAIL:]
         view = memoryview(block)
         while view:
@@ -48,13 +54,17 @@ def pass_on(source: int, target: int) -> bytes:
 
 def main(argv: Sequence[str]) -> int:
     """Entry of the program."""
-    pipe, status, marker = argv
+    pipe, status, marker = argv[:3]
+    digest = hashlib.blake2b(digest_size=32) if argv[3:] else None
     source = os.open(pipe, os.O_RDONLY)
     report = os.open(status, os.O_RDONLY)
-    tail = pass_on(source, sys.stdout.fileno())
-    wrong = verdict(tail, os.read(report, 16), marker.encode("utf-8"))
+    size, tail = pass_on(source, sys.stdout.fileno(), digest)
+    wrong = verdict(tail, os.read(report, 16), marker.encode("utf-8")) or ("" if size else "the dump is empty")
     if wrong:
         sys.stderr.write(wrong + "\n")
+    elif digest:
+        with open(argv[3], "w", encoding="ascii") as stream:  # noqa: PTH123
+            json.dump({"bytes": size, "blake2b": digest.hexdigest()}, stream)
     return 1 if wrong else 0
 
 

@@ -4,9 +4,13 @@
 from __future__ import annotations
 
 from .database_engine import Engine
+from .engine_command import Command
 from .engine_firebird import Firebird
 from .engine_mariadb import Mariadb
+from .engine_pickup import Pickup
 from .engine_postgresql import Postgresql
 from .engine_sqlite import Sqlite
 
-ENGINES: dict[str, Engine] = {engine.name: engine for engine in (Postgresql(), Mariadb(), Sqlite(), Firebird())}
+ENGINES: dict[str, Engine] = {
+    engine.name: engine for engine in (Postgresql(), Mariadb(), Sqlite(), Firebird(), Command(), Pickup())
+}

@@ -30,11 +30,7 @@ from typing import Any, Callable
 from ansible_collections.holdfast.practice.plugins.module_utils import agent_files, tripwires
 from ansible_collections.holdfast.practice.plugins.module_utils.agent_job import stored_oracle
 from ansible_collections.holdfast.practice.plugins.module_utils.database_engine import DatabaseError, Engine, Finding
-from ansible_collections.holdfast.practice.plugins.module_utils.database_oracle import (
-    OracleError,
-    compare,
-    read_database,
-)
+from ansible_collections.holdfast.practice.plugins.module_utils.database_oracle import OracleError
 from ansible_collections.holdfast.practice.plugins.module_utils.engines import ENGINES
 from ansible_collections.holdfast.practice.plugins.module_utils.verify import (
     INCONCLUSIVE,
@@ -380,6 +376,8 @@ def _check_shape(oracle: Mapping[str, Any]) -> None:
         if questions["images"] is not None:
             (questions["images"]["query"], questions["images"]["root"])
         str(database["dump_path"])
+        if "stream" in database:
+            (int(database["stream"]["bytes"]), database["stream"]["blake2b"], database["stream"]["end_marker"])
 
 
 def _engine(section: Mapping[str, Any]) -> Engine:
@@ -480,20 +478,12 @@ def judge(
         reasons.append(Reason(error.code, error.message, INCONCLUSIVE))
         return {"levels": {"database": level(0, reasons)}, "figures": figures}
     try:
-        restored = read_database(
-            copy.questions,
-            str(oracle["name"]),
-            # the oracle's own questions: the practice's may be others by now
-            oracle["questions"]["probes"],
-            oracle["questions"]["images"],
-            # a question that fails here and did not at backup time shows as a difference below
-            on_error=lambda _what, _error: None,
-        )
+        restored = copy.describe(oracle)
     except (DatabaseError, OracleError) as error:
         reasons.append(Reason("query_failed", f"the restored database does not answer ({error})"))
         return {"levels": {"database": level(0, reasons)}, "figures": figures}
     phases["first_query_s"] = time.monotonic() - began
-    reasons += [Reason(each.code, each.message) for each in compare(oracle, restored, engine.release)]
+    reasons += [Reason(each.code, each.message) for each in engine.compare(oracle, restored)]
     images = restored["images"]
     if images:
         files = kept["oracle"]["files"]
@@ -505,11 +495,16 @@ def judge(
         copy.drop()
     except DatabaseError as error:
         reasons.append(Reason(error.code, error.message, INCONCLUSIVE))
-    tables = len(oracle["tables"])
     figures.update(
-        {"tables": tables, "rows": sum(restored["tables"].values()), "images": len(images["names"]) if images else 0}
+        {
+            "tables": len(oracle["tables"]),
+            "rows": sum(restored["tables"].values()),
+            "images": len(images["names"]) if images else 0,
+        }
     )
-    judged = level(tables, reasons, probes=len(restored["probes"]), images=figures["images"], engine_check=checked)
+    judged = level(
+        engine.checked(oracle), reasons, probes=len(restored["probes"]), images=figures["images"], engine_check=checked
+    )
     return {"levels": {"database": judged}, "figures": figures}
 
 

@@ -112,14 +112,42 @@ options:
           engine:
             description: Its engine.
             type: str
-            choices: [postgresql, mariadb, sqlite, firebird]
+            choices: [postgresql, mariadb, sqlite, firebird, command, pickup]
             required: true
           name:
-            description: Its name. Needed but for V(sqlite) and V(firebird).
+            description: Its name, for V(postgresql) and V(mariadb).
             type: str
           path:
-            description: Its file, for V(sqlite) and V(firebird).
+            description: Its file, for V(sqlite) and V(firebird); the folder of its backup files, for V(pickup).
             type: str
+          dump:
+            description:
+              - For V(command), program (an absolute path) and arguments that write a dump to standard output.
+              - It is kept when it ends with 0 and has written something. What it says on standard error goes to the journal.
+            type: list
+            elements: str
+          user:
+            description: For V(command), the user without privileges that it runs as; V(holdfast) when left out.
+            type: str
+          end_marker:
+            description: For V(command), how the last line of a whole dump begins.
+            type: str
+          pattern:
+            description: For V(pickup), which files in O(jobs[].database.path) are backups, such as V(*.bak).
+            type: str
+          max_age_s:
+            description: For V(pickup), how old the newest file may be; a day and two hours when left out.
+            type: int
+          min_size:
+            description: For V(pickup), fewest bytes of the newest file.
+            type: int
+          wait_s:
+            description: For V(pickup), how long to wait for a file that is still being written; ten minutes when left out.
+            type: int
+          check:
+            description: For V(command) and V(pickup), what tries a restored dump in a proof, V({dump}) being its path.
+            type: list
+            elements: str
           images:
             description: Image files that the database lists; they are backed up with it.
             type: dict
@@ -494,10 +522,13 @@ from ansible_collections.holdfast.practice.plugins.module_utils import (
     database_engine,
     database_oracle,
     dump_pipe,
+    engine_command,
     engine_firebird,
     engine_mariadb,
+    engine_pickup,
     engine_postgresql,
     engine_sqlite,
+    engine_stream,
     engines,
     firebird_account,
     firebird_oracle,
@@ -563,10 +594,13 @@ PROGRAM = (
     database_engine,
     database_oracle,
     dump_pipe,
+    engine_command,
     engine_firebird,
     engine_mariadb,
+    engine_pickup,
     engine_postgresql,
     engine_sqlite,
+    engine_stream,
     engines,
     firebird_oracle,
     mail_send,
@@ -926,9 +960,16 @@ def main() -> None:
     """Entry of the module."""
     images = {"query": {"type": "str", "required": True}, "root": {"type": "str", "required": True}}
     database = {
-        "engine": {"type": "str", "choices": ["postgresql", "mariadb", "sqlite", "firebird"], "required": True},
+        "engine": {
+            "type": "str",
+            "choices": ["postgresql", "mariadb", "sqlite", "firebird", "command", "pickup"],
+            "required": True,
+        },
         "name": {"type": "str"},
         "path": {"type": "str"},
+        **{key: {"type": "list", "elements": "str"} for key in ("dump", "check")},
+        **{key: {"type": "str"} for key in ("user", "end_marker", "pattern")},
+        **{key: {"type": "int"} for key in ("max_age_s", "min_size", "wait_s")},
         "images": {"type": "dict", "options": images},
         "probes": {"type": "dict", "default": {}},
     }

@@ -24,6 +24,7 @@ from ansible_collections.holdfast.practice.plugins.plugin_utils.leaves import (
 )
 from ansible_collections.holdfast.practice.plugins.plugin_utils.model import (
     FINALDELAY_S,
+    Database,
     Item,
     Nas,
     Practice,
@@ -61,7 +62,11 @@ RESTORE_PACKAGES = {
     "mariadb": ("mariadb-server",),
     "sqlite": ("python3",),
     "firebird": ("firebird4.0-server", "firebird4.0-utils"),
+    "command": (),
+    "pickup": (),
 }
+# Of a vendor's backup file: a nightly one, with two hours to spare
+MAX_AGE, MIN_SIZE, WAIT = "26h", "1MiB", "10m"
 PROVE_BY_CLASS = {"critical": "daily", "sensitive": "weekly", "ordinary": "weekly"}
 
 
@@ -426,8 +431,7 @@ class _Compiler:
             "deadline_s": self.deadline_s(item),
         }
         if item.database:
-            found = {"name": item.database.name, "path": item.database.path}
-            job["database"] = {"engine": item.database.engine, **{key: each for key, each in found.items() if each}}
+            job["database"] = {"engine": item.database.engine, **_source(item.database)}
             if item.images:
                 job["database"]["images"] = {"query": item.images.query, "root": item.images.root}
             if item.probes:
@@ -542,7 +546,10 @@ class _Compiler:
         }
 
     def restore_host(self, name: str, host: RestoreHost) -> dict[str, Any]:
-        engines = {item.database.engine for item in self.practice.protect.values() if item.database}
+        databases = [item.database for item in self.practice.protect.values() if item.database]
+        engines = {database.engine for database in databases}
+        # what the checks of vendors' dumps need is for each item to say
+        checks = [package for database in databases for package in database.packages or ()]
         objectives = self.practice.objectives
         proofs = proof_intervals(self.practice)
         return {
@@ -552,7 +559,7 @@ class _Compiler:
             "restore_host_name": name,
             "restore_host_driver": host.driver,
             "restore_host_packages": [
-                *(package for engine in sorted(engines) for package in RESTORE_PACKAGES[engine]),
+                *dict.fromkeys([*(each for engine in sorted(engines) for each in RESTORE_PACKAGES[engine]), *checks]),
                 "restic",
             ],
             "restore_host_root": RESTORE_ROOT,
@@ -591,6 +598,21 @@ def _tripwires(item: Item) -> dict[str, Any]:
     shares = {name: getattr(wires, name) for name in ("least", "magic", "entropy", "rename", "change")}
     off = wires.disable or []
     return {"canaries": list(canaries if "canary" not in off else []), "disable": list(off), **shares}
+
+
+def _source(database: Database) -> dict[str, Any]:
+    """Say what of a database a job needs to know, without its engine. The defaults of pickup are here."""
+    found: dict[str, Any] = {
+        key: getattr(database, key) for key in ("name", "path", "dump", "user", "end_marker", "pattern")
+    }
+    if database.engine == "pickup":
+        found |= {
+            "max_age_s": seconds(database.max_age or MAX_AGE),
+            "min_size": size_bytes(database.min_size or MIN_SIZE),
+            "wait_s": seconds(database.wait or WAIT),
+        }
+    found["check"] = database.check
+    return {key: list(each) if isinstance(each, list) else each for key, each in found.items() if each is not None}
 
 
 def _schedule_words(item: Item, every: str | None, at: str | None) -> str:

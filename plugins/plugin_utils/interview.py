@@ -14,7 +14,12 @@ from typing import Any, Protocol
 
 from ansible_collections.holdfast.practice.plugins.plugin_utils import available, onboarding
 from ansible_collections.holdfast.practice.plugins.plugin_utils.answers import GENERATE, likely_zone, slug, zones
-from ansible_collections.holdfast.practice.plugins.plugin_utils.leaves import ENGINES, FILE_ENGINES, NETWORK_DRIVERS
+from ansible_collections.holdfast.practice.plugins.plugin_utils.leaves import (
+    ENGINES,
+    FILE_ENGINES,
+    NETWORK_DRIVERS,
+    VENDOR_ENGINES,
+)
 from ansible_collections.holdfast.practice.plugins.plugin_utils.source import KeyPath, Problem, show, value_at
 
 NONE = "none"
@@ -62,9 +67,9 @@ def _minutes(answer: str) -> Any:
 
 
 def engines() -> list[str]:
-    """Name the database engines that this version backs up."""
+    """Name the database engines that this version backs up and that a few questions describe."""
     later = [each.values or () for each in available.LATER if each.path[-1] == "engine"]
-    return [name for name in ENGINES if not any(name in values for values in later)]
+    return [name for name in ENGINES if name not in VENDOR_ENGINES and not any(name in values for values in later)]
 
 
 def plain(problem: Problem) -> str:

@@ -26,7 +26,8 @@ RESERVED_HOSTS = (
     *("all", "ungrouped", "localhost", "nas", "agents", "servers", "workstations", "power"),
     *("drill", "monitor", "retiring"),
 )
-ENGINES = ("postgresql", "mariadb", "sqlite", "firebird", "sqlserver")
+ENGINES = ("postgresql", "mariadb", "sqlite", "firebird", "sqlserver", "command", "pickup")
+VENDOR_ENGINES = ("command", "pickup")  # dumps of a vendor's own: nobody can ask them
 FILE_ENGINES = ("sqlite", "firebird")  # their databases are files, the others' have names
 # What people call them, and what they are here
 _ENGINES_ALSO = {
@@ -557,6 +558,38 @@ def _engine(value: str) -> None:
     raise refuse(expected, fix, f"got {show(value)} (string), an unknown engine")
 
 
+def _argv(value: Any) -> Any:
+    if not isinstance(value, list):
+        raise refuse(fix="write a list: [/opt/vendor/bin/dump, --all]" if isinstance(value, str) else "")
+    if not value:
+        raise refuse(got="got an empty list")
+    if isinstance(value[0], str) and not value[0].startswith("/"):
+        raise refuse(got=f"got {show(value[0])} as the program", fix="write its absolute path")
+    return value
+
+
+_FILES = r"[^/\n\r]*[^\s/][^/\n\r]*"
+
+
+def _files(value: str) -> None:
+    if not re.fullmatch(_FILES, value):
+        raise refuse()
+
+
+_PACKAGE = r"[a-z0-9][a-z0-9+.-]{1,127}"
+
+
+def _package(value: str) -> None:
+    if not re.fullmatch(_PACKAGE, value):
+        raise refuse()
+
+
+def _unprivileged(value: str) -> None:
+    _user(value)
+    if value == "root":
+        raise refuse(got='got "root"', fix="name the user that the vendor's program runs as, or leave it out")
+
+
 def _driver(value: str) -> None:
     if value not in UPS_DRIVERS:
         raise refuse(fix=did_you_mean(value, UPS_DRIVERS))
@@ -668,6 +701,11 @@ Address = Annotated[str, *text(_address, pattern=_whole(_ADDRESS))]
 AbsolutePath = Annotated[str, *text(_absolute, expected=_ABSOLUTE, pattern=rf"^(?:/|{_WINDOWS})[^\n\r]*$")]
 Device = Annotated[str, *text(_device, expected="a disk such as /dev/disk/by-id/ata-NAME", pattern=_whole(_DEVICE))]
 UserName = Annotated[str, *text(_user, pattern=_whole(_USER))]
+Word = Annotated[str, *text(_one_line, expected="a text of one line, in quotes", pattern=_whole(_LINE))]
+Argv = Checked(_argv, shape={"minItems": 1})
+FilePattern = Annotated[str, *text(_files, 255, pattern=_whole(_FILES))]
+Package = Annotated[str, *text(_package, expected="the name of a Debian package", pattern=_whole(_PACKAGE))]
+Unprivileged = Annotated[str, *text(_unprivileged, pattern=_whole(rf"(?!root$){_USER}"))]
 Engine = Annotated[str, *text(_engine, words=ENGINES)]
 Driver = Annotated[str, *text(_driver, words=tuple(sorted(UPS_DRIVERS)))]
 DriverPort = Annotated[str, *text(_port_text, pattern=_whole(_PORT_TEXT))]

@@ -26,6 +26,7 @@ from ansible_collections.holdfast.practice.plugins.plugin_utils.leaves import (
     DriverPort,
     Email,
     Engine,
+    FilePattern,
     HostId,
     ItemId,
     Line,
@@ -37,6 +38,7 @@ from ansible_collections.holdfast.practice.plugins.plugin_utils.leaves import (
     NightWindow,
     NoneOrSeveral,
     Often,
+    Package,
     PathBeside,
     Pattern,
     Phone,
@@ -52,11 +54,13 @@ from ansible_collections.holdfast.practice.plugins.plugin_utils.leaves import (
     Short,
     Size,
     Sql,
+    Unprivileged,
     Url,
     UserName,
     Uuid,
     Version,
     Window,
+    Word,
     Zone,
     choice,
     seconds,
@@ -256,7 +260,9 @@ class Images(Part):
 class Database(Part):
     """A database of the practice's software."""
 
-    engine: Engine = Field(description="a supported engine (postgresql, mariadb, sqlite, firebird, sqlserver)")
+    engine: Engine = Field(
+        description="a supported engine (postgresql, mariadb, sqlite, firebird, sqlserver, command, pickup)"
+    )
     name: DatabaseName | None = Field(default=None, description="the database's name, at most 63 characters")
     path: AbsolutePath | None = Field(
         default=None,
@@ -264,6 +270,35 @@ class Database(Part):
     )
     version: Version | None = Field(
         default=None, description='the engine\'s version in quotes, such as "17" or "10.11"'
+    )
+    dump: Annotated[list[Word], Argv] | None = Field(
+        default=None,
+        description="for command: the vendor's program and its arguments, such as [/opt/vendor/bin/dump, --all]",
+    )
+    user: Unprivileged | None = Field(
+        default=None, description="for command: the name of the user that the program runs as; left out: holdfast"
+    )
+    end_marker: Word | None = Field(
+        default=None, description="for command: how the last line of a whole dump begins, in quotes"
+    )
+    pattern: FilePattern | None = Field(
+        default=None, description='for pickup: a pattern of file names in quotes, such as "*.bak"'
+    )
+    max_age: Short | None = Field(
+        default=None, description="for pickup: how old the newest file may be, such as 26h (m, h, d, w)"
+    )
+    min_size: Size | None = Field(
+        default=None, description='for pickup: how small the newest file may be, such as "1MiB" (KiB, MiB, GiB, TiB)'
+    )
+    wait: Moment | None = Field(
+        default=None, description="for pickup: how long to wait for a file that is still written, such as 10m (s, m, h)"
+    )
+    check: Annotated[list[Word], Argv] | None = Field(
+        default=None,
+        description='for command and pickup: what tries a restored dump, such as [/usr/bin/gzip, -t, "{dump}"]',
+    )
+    packages: Annotated[list[Package], Several] | None = Field(
+        default=None, description="for command and pickup: Debian packages that the check needs, such as [gzip]"
     )
 
 

@@ -216,7 +216,10 @@ def _items(sources: Sources, repositories: Sequence[Mapping[str, Any]]) -> list[
                     "schedule": item["schedule"],
                     "paths": [*job["paths"], *([images["root"]] if images else [])],
                     "must_have": list(job["must_have"]),
-                    "database": {key: database[key] for key in ("engine", "name", "path") if database.get(key)}
+                    "database": {
+                        **({"name": database["dump"][0]} if database.get("dump") else {}),
+                        **{key: database[key] for key in ("engine", "name", "path") if database.get(key)},
+                    }
                     if database
                     else None,
                     "engine": engines.get(job["name"]) or (database["engine"] if database else ""),

@@ -27,7 +27,14 @@ LEVELS = {
 }
 # What a level counts; what is not named here is "checked".
 COUNTED = {"arrival": "run", "files": "file", "database": "check"}
-ENGINES = {"postgresql": "PostgreSQL", "mariadb": "MariaDB", "sqlite": "SQLite", "firebird": "Firebird"}
+ENGINES = {
+    "postgresql": "PostgreSQL",
+    "mariadb": "MariaDB",
+    "sqlite": "SQLite",
+    "firebird": "Firebird",
+    "command": "vendor's",
+    "pickup": "vendor's",
+}
 STATE_OF = {"PASS": "ok", "INCONCLUSIVE": "warn", "FAIL": "bad"}
 SEVERITY = {"none": 0, "ok": 1, "warn": 2, "bad": 3}
 WORDS = {"ok": "good", "warn": "unsure", "bad": "act", "none": "not promised"}

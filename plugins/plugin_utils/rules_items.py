@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 
 from ansible_collections.holdfast.practice.plugins.plugin_utils.leaves import (
     FILE_ENGINES,
+    VENDOR_ENGINES,
     bits_per_s,
     is_windows,
     seconds,
@@ -124,6 +125,9 @@ def _database_whole(view: View, name: str, item: Item) -> Iterator[Problem]:
     if database is None:
         return
     here: KeyPath = ("protect", name, "database")
+    yield from _vendors_own(view, name, item, here)
+    if database.engine in VENDOR_ENGINES:
+        return
     wanted, other = ("path", "name") if database.engine in FILE_ENGINES else ("name", "path")
     if getattr(database, wanted) is None:
         expected = "the file that is the database" if wanted == "path" else "the database's name"
@@ -134,6 +138,46 @@ def _database_whole(view: View, name: str, item: Item) -> Iterator[Problem]:
     if database.path and (database.path.endswith("\\") or _holds_others(view, name, database.path)):
         got, fix = f"got {show(database.path)}, a folder", "write the path of the database's file"
         yield view.problem((*here, "path"), got, "a file", fix)
+
+
+# what each key of a database is for; the keys that an engine cannot do without
+_ONLY_FOR = {
+    **dict.fromkeys(("dump", "user", "end_marker"), ("command",)),
+    **dict.fromkeys(("pattern", "max_age", "min_size", "wait"), ("pickup",)),
+    **dict.fromkeys(("check", "packages"), VENDOR_ENGINES),
+}
+_NEEDS = {"command": ("dump",), "pickup": ("path", "pattern")}
+_NOT_FOR = {"command": ("name", "path", "version"), "pickup": ("name", "version")}
+
+
+def _vendors_own(view: View, name: str, item: Item, here: KeyPath) -> Iterator[Problem]:
+    """What a vendor's dump needs, and what only it has."""
+    database = item.database
+    assert database is not None
+    engine = database.engine
+    for key, engines in _ONLY_FOR.items():
+        if getattr(database, key) is not None and engine not in engines:
+            got, fix = f"{key} for a database of {engine}", f"leave {key} out"
+            yield view.problem((*here, key), got, f"{key} with engine: {' or '.join(engines)}", fix, key=True)
+    for key in _NEEDS.get(engine, ()):
+        if getattr(database, key) is None:
+            yield view.problem(
+                (*here, key), "missing", f"{type(database).model_fields[key].description} (for {engine})"
+            )
+    for key in _NOT_FOR.get(engine, ()):
+        if getattr(database, key) is not None:
+            needs = " and ".join(_NEEDS[engine])
+            yield view.problem(
+                (*here, key), f"{key} with engine: {engine}", f"only {needs}", f"leave {key} out", key=True
+            )
+    for key in ("images", "probes") if engine in VENDOR_ENGINES else ():
+        if getattr(item, key) is not None:
+            got = f"{key} with engine: {engine}"
+            yield view.problem(("protect", name, key), got, "no questions: a vendor's dump cannot be asked", key=True)
+    if database.check and not any("{dump}" in word for word in database.check):
+        yield view.problem((*here, "check"), "{dump} is not in it", 'the dump\'s path in the check, as "{dump}"')
+    if database.packages and not database.check:
+        yield view.problem((*here, "packages"), "packages without check", "check: beside it", key=True)
 
 
 def _holds_others(view: View, name: str, path: str) -> bool:
@@ -254,7 +298,9 @@ def _one_database_once(view: View) -> Iterator[Problem]:
             item = view.items.get(name)
             if not item or not item.database:
                 continue
-            database = (item.database.engine, item.database.name or item.database.path or "")
+            known = item.database
+            own = " ".join([*(known.dump or []), known.pattern or ""]).strip()
+            database = (known.engine, " ".join(part for part in (known.name or known.path or "", own) if part))
             if database in seen:
                 got = f"{name} is the same database as {seen[database]} ({database[1]})"
                 yield view.problem(("hosts", host, "protect", index), got, "each database once on a host")

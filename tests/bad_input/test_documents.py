@@ -108,7 +108,7 @@ BAD = {
     },
     # I27 engines
     "unknown engine": Bad("engine: postgresql", "engine: postgress", "protect.clinical_db.database.engine", ('got "postgress" (string)', "an unknown engine", "postgresql", 'did you mean "postgresql"?')),
-    "unknown engine without a neighbour": Bad("engine: postgresql", "engine: access", "protect.clinical_db.database.engine", ("an unknown engine", "a supported engine (postgresql, mariadb, sqlite, firebird, sqlserver)")),
+    "unknown engine without a neighbour": Bad("engine: postgresql", "engine: access", "protect.clinical_db.database.engine", ("an unknown engine", "a supported engine (postgresql, mariadb, sqlite, firebird, sqlserver, command, pickup)")),
     "misspelt engine of later": Bad("engine: postgresql", "engine: mysql8", "protect.clinical_db.database.engine", ('did you mean "mariadb"?',)),
     # I28
     "two items with one database": Bad("  documents: {paths: [/srv/clinic/documents], must_have: [/srv/clinic/documents/letters], at: \"21:00\"}", "  documents: {database: {engine: postgresql, name: clinic}}", "hosts.server1.protect[1]", ("the same database as clinical_db",), "server1:"),

@@ -30,6 +30,8 @@ class Row(NamedTuple):
     also: tuple[str, ...] = ()
 
 
+NO_QUERY = ('    images: {query: "select path from image", root: /srv/clinic/images}\n', "")
+NO_PROBE = ('    probes: {newest_entry: "select max(recorded_at) from appointment"}\n', "")
 # The traps are numbered; those that are about values that must work, or about several practices, are further down.
 ROWS = [
     # I01
@@ -113,10 +115,20 @@ ROWS = [
     Row("I23", "shorter than the object lock", [("{onsite: {on: nas1}}", "{onsite: {on: nas1}, offsite: {s3: {bucket: harbour-street, region: ap-southeast-2, object_lock: 8y}}}")], ['21: copies.offsite.s3.object_lock: got "8y", longer than anything is kept (2555 days by retention.within); expected at most what retention keeps: a prune could never delete; write a shorter lock, or keep longer'], ("copies.offsite",)),
     # I25
     Row("I25", "one backup a day for 4h", [("rpo: 24h", "rpo: 4h"), ('at: "12:30"', "every: 4h")], ["19: protect.documents.at: a backup once a day at 21:00 cannot meet objectives.rpo 4h: at best 24h + the run; expected a backup at least every 4h; write every: 4h"]),
+    # vendors' own dumps
+    Row("I27", "command without a program", [("{engine: postgresql, name: clinic}", "{engine: command}"), NO_QUERY, NO_PROBE], ["14: protect.clinical_db.database.dump: missing; expected for command: the vendor's program and its arguments, such as [/opt/vendor/bin/dump, --all] (for command)"]),
+    Row("I27", "program without its path", [("{engine: postgresql, name: clinic}", "{engine: command, dump: [dump]}"), NO_QUERY, NO_PROBE], ['14: protect.clinical_db.database.dump: got "dump" as the program; expected for command: the vendor\'s program and its arguments, such as [/opt/vendor/bin/dump, --all]; write its absolute path']),
+    Row("I27", "program as root", [("{engine: postgresql, name: clinic}", "{engine: command, dump: [/opt/dump], user: root}"), NO_QUERY, NO_PROBE], ['14: protect.clinical_db.database.user: got "root"; expected for command: the name of the user that the program runs as; left out: holdfast; name the user that the vendor\'s program runs as, or leave it out']),
+    Row("I27", "a dump that is asked", [("{engine: postgresql, name: clinic}", "{engine: command, dump: [/opt/dump]}")], ["17: protect.clinical_db.images: images with engine: command; expected no questions: a vendor's dump cannot be asked", "18: protect.clinical_db.probes: probes with engine: command; expected no questions: a vendor's dump cannot be asked"]),
+    Row("I27", "check without the dump", [("{engine: postgresql, name: clinic}", "{engine: command, dump: [/opt/dump], check: [/usr/bin/gzip, -t]}"), NO_QUERY, NO_PROBE], ['14: protect.clinical_db.database.check: {dump} is not in it; expected the dump\'s path in the check, as "{dump}"']),
+    Row("I27", "pickup without a pattern", [("{engine: postgresql, name: clinic}", "{engine: pickup, path: /srv/v}"), NO_QUERY, NO_PROBE], ['14: protect.clinical_db.database.pattern: missing; expected for pickup: a pattern of file names in quotes, such as "*.bak" (for pickup)']),
+    Row("I27", "pattern with a folder", [("{engine: postgresql, name: clinic}", '{engine: pickup, path: /srv/v, pattern: "a/*.bak"}'), NO_QUERY, NO_PROBE], ['14: protect.clinical_db.database.pattern: got "a/*.bak" (string); expected for pickup: a pattern of file names in quotes, such as "*.bak"']),
+    Row("I27", "age for PostgreSQL", [("name: clinic}", "name: clinic, max_age: 26h}")], ["14: protect.clinical_db.database.max_age: max_age for a database of postgresql; expected max_age with engine: pickup; leave max_age out"]),
+    Row("I27", "packages without a check", [("{engine: postgresql, name: clinic}", "{engine: command, dump: [/opt/dump], packages: [gzip]}"), NO_QUERY, NO_PROBE], ["14: protect.clinical_db.database.packages: packages without check; expected check: beside it"]),
     # I27
-    Row("I27", "engine postgress", [("engine: postgresql", "engine: postgress")], ['14: protect.clinical_db.database.engine: got "postgress" (string), an unknown engine; expected a supported engine (postgresql, mariadb, sqlite, firebird, sqlserver); did you mean "postgresql"?']),
-    Row("I27", "engine mysql8", [("engine: postgresql", "engine: mysql8")], ['14: protect.clinical_db.database.engine: got "mysql8" (string), an unknown engine; expected a supported engine (postgresql, mariadb, sqlite, firebird, sqlserver); did you mean "mariadb"?']),
-    Row("I27", "engine access", [("engine: postgresql", "engine: access")], ['14: protect.clinical_db.database.engine: got "access" (string), an unknown engine; expected a supported engine (postgresql, mariadb, sqlite, firebird, sqlserver)']),
+    Row("I27", "engine postgress", [("engine: postgresql", "engine: postgress")], ['14: protect.clinical_db.database.engine: got "postgress" (string), an unknown engine; expected a supported engine (postgresql, mariadb, sqlite, firebird, sqlserver, command, pickup); did you mean "postgresql"?']),
+    Row("I27", "engine mysql8", [("engine: postgresql", "engine: mysql8")], ['14: protect.clinical_db.database.engine: got "mysql8" (string), an unknown engine; expected a supported engine (postgresql, mariadb, sqlite, firebird, sqlserver, command, pickup); did you mean "mariadb"?']),
+    Row("I27", "engine access", [("engine: postgresql", "engine: access")], ['14: protect.clinical_db.database.engine: got "access" (string), an unknown engine; expected a supported engine (postgresql, mariadb, sqlite, firebird, sqlserver, command, pickup)']),
     # I28
     Row("I28", "engine of another system", [("{engine: postgresql, name: clinic}", "{engine: sqlserver, name: clinic}")], ["9: hosts.server1.protect[0]: clinical_db is a database of sqlserver, server1 has os: linux; expected sqlserver on hosts with os: windows; write os: windows, or correct engine:"], ("protect.clinical_db.database.engine",)),
     Row("I28", "SQLite on a folder", [("{engine: postgresql, name: clinic}", "{engine: sqlite, path: /srv/clinic}")], ["14: protect.clinical_db.database.path: got \"/srv/clinic\", a folder; expected a file; write the path of the database's file"], ("protect.clinical_db.database.engine",)),

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from ansible_collections.holdfast.practice.plugins.module_utils import agent_files, verify_host
+from ansible_collections.holdfast.practice.plugins.module_utils import agent_files, database_engine, verify_host
 from ansible_collections.holdfast.practice.plugins.module_utils.database_engine import DatabaseError
 from ansible_collections.holdfast.practice.plugins.module_utils.engine_postgresql import PostgresqlCopy, load_findings
 from ansible_collections.holdfast.practice.plugins.module_utils.verify import FAIL, INCONCLUSIVE, PASS, Wanted
@@ -288,7 +288,7 @@ def judged(world, monkeypatch, restored, machine=None, database=None):
     world.oracle["database"].update(database or {})
     world.fetch()
     machine = machine or Machine(sh=Done(0, b"/usr/bin/pg_amcheck\n", "", 0.1))
-    monkeypatch.setattr(verify_host, "read_database", lambda *_a, **_k: restored)
+    monkeypatch.setattr(database_engine, "read_database", lambda *_a, **_k: restored)
     return judge(WANTED, str(world.folder), verify_host.Machine(4711, 60, machine), 2.0), machine
 
 
@@ -365,7 +365,7 @@ def test_the_restored_copy_is_asked_what_the_oracle_says_was_asked(world, monkey
     world.oracle["database"]["questions"] = questions
     world.fetch()
     asked = []
-    monkeypatch.setattr(verify_host, "read_database", lambda _query, *rest, **_named: asked.append(rest) or base)
+    monkeypatch.setattr(database_engine, "read_database", lambda _query, *rest, **_named: asked.append(rest) or base)
     judge(WANTED, str(world.folder), verify_host.Machine(1, 60, Machine()), 0.0)
     assert [rest[1:3] for rest in asked] == [(questions["probes"], questions["images"])]
 
