@@ -318,6 +318,25 @@ def test_engines_of_other_kinds():
     assert firebird["proof1"]["restore_host_packages"] == ["firebird4.0-server", "firebird4.0-utils", "restic"]
 
 
+def test_vendors_dumps_bring_their_checks_and_the_packages_of_these():
+    old = EXAMPLE[EXAMPLE.index("    database: {engine: postgresql") : EXAMPLE.index("  documents:\n")]
+    check = 'check: [/usr/bin/gzip, -t, "{dump}"], packages: [gzip, restic-tools]'
+    command = changed((old, f"    database: {{engine: command, dump: [/opt/dump, --all], {check}}}\n"))
+    found = command.host_vars["server1"]["backup_agent_jobs"][0]["database"]
+    assert {key: found[key] for key in ("engine", "dump", "check")} == {
+        "engine": "command", "dump": ["/opt/dump", "--all"], "check": ["/usr/bin/gzip", "-t", "{dump}"]}  # fmt: skip
+    assert "packages" not in found
+    assert command.host_vars["proof1"]["restore_host_packages"] == ["gzip", "restic-tools", "restic"]
+    pickup = changed((old, '    database: {engine: pickup, path: /srv/v, pattern: "*.bak", min_size: 2KiB}\n'))
+    found = pickup.host_vars["server1"]["backup_agent_jobs"][0]["database"]
+    figures = {"max_age_s": 26 * 3600, "min_size": 2048, "wait_s": 600}
+    assert {key: found[key] for key in ("path", "pattern", *figures)} == {
+        "path": "/srv/v",
+        "pattern": "*.bak",
+        **figures,
+    }
+
+
 def test_restore_host():
     variables = compiled().host_vars["proof1"]
     assert variables["ansible_connection"] == "local"
