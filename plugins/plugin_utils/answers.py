@@ -13,13 +13,13 @@ from typing import Annotated, Any
 from ansible_collections.holdfast.practice.plugins.plugin_utils.leaves import (
     AbsolutePath,
     Address,
+    AskedEngine,
     Country,
     DatabaseName,
     Device,
     Driver,
     DriverPort,
     Email,
-    Engine,
     HostId,
     Line,
     Name,
@@ -48,7 +48,7 @@ class Person(Part):
 class DatabaseAnswer(Part):
     """A database of the practice's software."""
 
-    engine: Engine = Field(description="a supported engine (postgresql, mariadb, sqlite, firebird, sqlserver)")
+    engine: AskedEngine = Field(description="a supported engine (postgresql, mariadb, sqlite, firebird, sqlserver)")
     name: DatabaseName | None = Field(default=None, description="the database's name, at most 63 characters")
     path: AbsolutePath | None = Field(
         default=None, description="the database's file, for engines that are one: an absolute path"

@@ -558,6 +558,14 @@ def _engine(value: str) -> None:
     raise refuse(expected, fix, f"got {show(value)} (string), an unknown engine")
 
 
+def _asked_engine(value: str) -> None:
+    if value in VENDOR_ENGINES:
+        known = ", ".join(name for name in ENGINES if name not in VENDOR_ENGINES)
+        fix = "leave it out here, and write it into practice.yml afterwards"
+        raise refuse(known, fix, f"the engine {show(value)} needs more than these answers")
+    _engine(value)
+
+
 def _argv(value: Any) -> Any:
     if not isinstance(value, list):
         raise refuse(fix="write a list: [/opt/vendor/bin/dump, --all]" if isinstance(value, str) else "")
@@ -706,6 +714,7 @@ Argv = Checked(_argv, shape={"minItems": 1})
 FilePattern = Annotated[str, *text(_files, 255, pattern=_whole(_FILES))]
 Package = Annotated[str, *text(_package, expected="the name of a Debian package", pattern=_whole(_PACKAGE))]
 Unprivileged = Annotated[str, *text(_unprivileged, pattern=_whole(rf"(?!root$){_USER}"))]
+AskedEngine = Annotated[str, *text(_asked_engine, words=tuple(name for name in ENGINES if name not in VENDOR_ENGINES))]
 Engine = Annotated[str, *text(_engine, words=ENGINES)]
 Driver = Annotated[str, *text(_driver, words=tuple(sorted(UPS_DRIVERS)))]
 DriverPort = Annotated[str, *text(_port_text, pattern=_whole(_PORT_TEXT))]
