@@ -132,6 +132,7 @@ def main() -> None:
         client = ["isql-fb", "-q", "-bail", "-ch", "utf8"]
         subprocess.run(client, check=True, input=WARD.encode(), env={**os.environ, **login})
         subprocess.run(["useradd", "--system", "--no-create-home", "pms"], check=True)
+        Path("/srv/vendor").mkdir()
         Path("/srv/pms").mkdir()
         shutil.chown("/srv/pms", "pms", "pms")
     Path("/srv/furnished").touch()

@@ -675,6 +675,46 @@ def test_rows_that_the_role_may_not_read_are_never_silently_left_out(host, spoil
         psql(host, mend)
 
 
+# --- vendors' own
+
+
+def test_a_vendors_dump_is_kept_only_when_it_ends_well(host):
+    assert run_job(host, "vendor_dump")[1]["state"] == "OK"
+    assert oracle_of(host, "vendor_dump")["database"]["stream"]["bytes"] > 400000
+    for fault, said in (("half", "ended with 3"), ("marker", "without its end marker")):
+        before = len(snapshots(host))
+        host.check_output(f"echo {fault} > /srv/vendor/fault")
+        try:
+            code, found = run_job(host, "vendor_dump")
+        finally:
+            host.check_output("rm /srv/vendor/fault")
+        assert code != 0
+        assert (found["state"], codes(found)) == ("FAILED", ["dump_failed"])
+        assert said in found["reasons"][0]["message"]
+        assert "Smith" not in json.dumps(found), "what the vendor's program said may quote patients"
+        assert len(snapshots(host)) == before
+
+
+def test_a_vendors_file_is_taken_when_it_is_whole_and_fresh(host):
+    host.check_output("rm -f /srv/vendor/*.bak")
+    assert codes(run_job(host, "vendor_file")[1]) == ["pickup_missing"]
+    for change, code in (
+        ("systemd-run -q --collect --unit=vendor /usr/local/sbin/vendor file a.bak 60", "pickup_growing"),
+        ("touch -d '2 hours ago' /srv/vendor/a.bak", "pickup_stale"),
+        (": > /srv/vendor/b.bak", "pickup_small"),
+    ):
+        host.check_output(f"{change}; sleep 0.5")
+        assert codes(run_job(host, "vendor_file")[1]) == [code]
+        host.run("systemctl stop vendor.service")
+    # it is still being written when the agent starts
+    host.check_output(
+        "rm /srv/vendor/b.bak; systemd-run -q --collect --unit=vendor /usr/local/sbin/vendor file c.bak 3; sleep 1"
+    )
+    assert host.check_output("systemctl is-active vendor.service") == "active", "nothing was under way"
+    assert run_job(host, "vendor_file")[1]["state"] == "OK"
+    assert oracle_of(host, "vendor_file")["database"]["stream"]["bytes"] == 150000
+
+
 # --- proofs
 
 
@@ -737,11 +777,16 @@ def test_every_engine_is_proved_on_a_disposable_machine(host):
         assert run_job(host, "billing_db")[1]["state"] == "OK"
     with busy(host, "firebird"):
         assert run_job(host, "ward_db")[1]["state"] == "OK"
-    for job in ("clinical_db", "pms_db"):
+    for job in ("clinical_db", "pms_db", "vendor_dump"):
         assert run_job(host, job)[1]["state"] == "OK"
     reasons, body = prove()
-    assert reasons == {"clinical_db": set(), "billing_db": set(), "pms_db": set(), "ward_db": set()}
-    for item in body["items"]:
+    # nobody gave a check for the vendor's file: that it came back as it was is no pass
+    good: dict[str, set[str]] = {
+        job: set() for job in ("clinical_db", "billing_db", "pms_db", "ward_db", "vendor_dump")
+    }
+    assert reasons == {**good, "vendor_file": {"check_missing"}}
+    assert {item["item"]: item["verdict"] for item in body["items"]}["vendor_file"] == "INCONCLUSIVE"
+    for item in body["items"][:4]:
         level = item["levels"]["database"]
         assert (level["verdict"], level["engine_check"]) == ("PASS", "done"), item
         assert level["checked"] >= 2
