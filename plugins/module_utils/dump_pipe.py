@@ -5,7 +5,7 @@ Usage: dump_pipe PIPE STATUS MARKER [REPORT]
 
 Copies PIPE to standard output. Ends with 0 only when the program that wrote into PIPE reported 0 through STATUS and the last
 line it wrote begins with MARKER; restic then keeps the snapshot. Anything else, the death of either side included, ends
-with 1, and nothing is kept. An empty dump is none. Writes its size and hash into REPORT as JSON.
+with 1, and nothing is kept. Writes size and hash into REPORT as JSON; an empty dump is none then.
 """
 
 from __future__ import annotations
@@ -59,7 +59,9 @@ def main(argv: Sequence[str]) -> int:
     source = os.open(pipe, os.O_RDONLY)
     report = os.open(status, os.O_RDONLY)
     size, tail = pass_on(source, sys.stdout.fileno(), digest)
-    wrong = verdict(tail, os.read(report, 16), marker.encode("utf-8")) or ("" if size else "the dump is empty")
+    wrong = verdict(tail, os.read(report, 16), marker.encode("utf-8")) or (
+        "the dump is empty" if digest and not size else ""
+    )
     if wrong:
         sys.stderr.write(wrong + "\n")
     elif digest:
