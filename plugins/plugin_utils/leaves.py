@@ -566,16 +566,6 @@ def _asked_engine(value: str) -> None:
     _engine(value)
 
 
-def _argv(value: Any) -> Any:
-    if not isinstance(value, list):
-        raise refuse(fix="write a list: [/opt/vendor/bin/dump, --all]" if isinstance(value, str) else "")
-    if not value:
-        raise refuse(got="got an empty list")
-    if isinstance(value[0], str) and not value[0].startswith("/"):
-        raise refuse(got=f"got {show(value[0])} as the program", fix="write its absolute path")
-    return value
-
-
 _FILES = r"[^/\n\r]*[^\s/][^/\n\r]*"
 
 
@@ -709,8 +699,6 @@ Address = Annotated[str, *text(_address, pattern=_whole(_ADDRESS))]
 AbsolutePath = Annotated[str, *text(_absolute, expected=_ABSOLUTE, pattern=rf"^(?:/|{_WINDOWS})[^\n\r]*$")]
 Device = Annotated[str, *text(_device, expected="a disk such as /dev/disk/by-id/ata-NAME", pattern=_whole(_DEVICE))]
 UserName = Annotated[str, *text(_user, pattern=_whole(_USER))]
-Word = Annotated[str, *text(_one_line, expected="a text of one line, in quotes", pattern=_whole(_LINE))]
-Argv = Checked(_argv, shape={"minItems": 1})
 FilePattern = Annotated[str, *text(_files, 255, pattern=_whole(_FILES))]
 Package = Annotated[str, *text(_package, expected="the name of a Debian package", pattern=_whole(_PACKAGE))]
 Unprivileged = Annotated[str, *text(_unprivileged, pattern=_whole(rf"(?!root$){_USER}"))]

@@ -60,7 +60,6 @@ from ansible_collections.holdfast.practice.plugins.plugin_utils.leaves import (
     Uuid,
     Version,
     Window,
-    Word,
     Zone,
     choice,
     seconds,
@@ -271,14 +270,14 @@ class Database(Part):
     version: Version | None = Field(
         default=None, description='the engine\'s version in quotes, such as "17" or "10.11"'
     )
-    dump: Annotated[list[Word], Argv] | None = Field(
+    dump: Annotated[list[Line], Argv] | None = Field(
         default=None,
         description="for command: the vendor's program and its arguments, such as [/opt/vendor/bin/dump, --all]",
     )
     user: Unprivileged | None = Field(
         default=None, description="for command: the name of the user that the program runs as; left out: holdfast"
     )
-    end_marker: Word | None = Field(
+    end_marker: Line | None = Field(
         default=None, description="for command: how the last line of a whole dump begins, in quotes"
     )
     pattern: FilePattern | None = Field(
@@ -293,7 +292,7 @@ class Database(Part):
     wait: Moment | None = Field(
         default=None, description="for pickup: how long to wait for a file that is still written, such as 10m (s, m, h)"
     )
-    check: Annotated[list[Word], Argv] | None = Field(
+    check: Annotated[list[Line], Argv] | None = Field(
         default=None,
         description='for command and pickup: what tries a restored dump, such as [/usr/bin/gzip, -t, "{dump}"]',
     )
