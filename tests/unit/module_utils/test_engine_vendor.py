@@ -20,7 +20,7 @@ from ansible_collections.holdfast.practice.plugins.module_utils.engine_stream im
 
 def pickup(folder, children, before=None, **settings):
     database = Database("pickup", path=str(folder), settings={"pattern": "*.bak", "wait_s": 1, **settings})
-    return database, Pickup().open(database, Tools(children.run, children.start, before))
+    return database, Pickup().open(database, Tools(children.run, children.start, before=before))
 
 
 @pytest.fixture
