@@ -83,7 +83,7 @@ class Server(threading.Thread):
             say("220 mail")
         data = False
         while line := stream.readline():
-            text = line.decode().rstrip("\r\n")
+            text = line.decode("latin-1").rstrip("\r\n")
             heard.append(text)
             answer = next((a for start, a in self.answers.items() if text.upper().startswith(start.upper())), None)
             if data:
