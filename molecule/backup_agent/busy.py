@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A practice's software on a busy day: hundreds of transactions a second, until it is stopped.
 
-Usage: busy mariadb | busy firebird | busy sqlite [TRANSACTIONS].
+Usage: busy postgresql | busy mariadb | busy firebird | busy sqlite [TRANSACTIONS].
 Every transaction leaves as many rows more in one table as in the other.
 """
 
@@ -28,6 +28,15 @@ def three_at_once(command: list[str], begin: str, book: str) -> None:
         client.stdin.write(book.encode())
         client.stdin.flush()
         time.sleep(PAUSE_S)
+
+
+def postgresql() -> None:
+    """A transaction of two statements."""
+    book = (
+        f"begin; insert into patient (name) values ('{ROW}'); "
+        "insert into appointment (patient, starts) values (currval('patient_id_seq'), now()); commit;\n"
+    )
+    three_at_once(["runuser", "-u", "postgres", "--", "psql", "-Xq", "-v", "ON_ERROR_STOP=1", "clinic"], "", book)
 
 
 def mariadb() -> None:
@@ -67,9 +76,8 @@ def sqlite(most: int) -> None:
         time.sleep(0 if most else PAUSE_S)
 
 
-if sys.argv[1] == "mariadb":
-    mariadb()
-elif sys.argv[1] == "firebird":
-    firebird()
+SERVERS = {"postgresql": postgresql, "mariadb": mariadb, "firebird": firebird}
+if sys.argv[1] in SERVERS:
+    SERVERS[sys.argv[1]]()
 else:
     sqlite(int(sys.argv[2]) if len(sys.argv) > 2 else 0)

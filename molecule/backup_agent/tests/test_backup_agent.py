@@ -486,6 +486,37 @@ def test_status_shows_every_job(host):
 # --- engines
 
 
+def test_a_dump_of_postgresql_holds_the_very_rows_that_the_oracle_counts_while_the_practice_works(host):
+    seen = []
+    rows = "select count(*) from {}"
+    with busy(host, "postgresql"):
+        for _again in range(3):
+            code, found = run_job(host, "clinical_db")
+            assert (code, found["reasons"]) == (0, [])
+            section = oracle_of(host, "clinical_db")["database"]
+            live = int(psql(host, rows.format("patient")))
+            dump = f"dump -q {found['snapshots']['database']} {section['dump_path']}"
+            restore = "pg_restore -d back --exit-on-error -t patient -t appointment"
+            host.check_output(
+                f"{RESTIC}{dump} > /root/back.dump; cd /; runuser -u postgres -- createdb back; "
+                f"runuser -u postgres -- {restore} < /root/back.dump"
+            )
+            back = [int(psql(host, rows.format(table), "back")) for table in ("patient", "appointment")]
+            newest = psql(host, oracle_probe(host), "back")
+            host.check_output("cd / && runuser -u postgres -- dropdb back && rm /root/back.dump")
+            tables, probes = section["tables"], section["probes"]
+            assert [*back, newest] == [
+                tables["public.patient"],
+                tables["public.appointment"],
+                probes["newest_entry"],
+            ]
+            assert tables["public.patient"] - 2000 == tables["public.appointment"] - 5000, "half a transaction was seen"
+            assert live > tables["public.patient"], "nothing was written meanwhile: this proves nothing"
+            seen.append(tables["public.patient"])
+    assert len(set(seen)) == 3
+    psql(host, "delete from appointment where patient > 2000; delete from patient where id > 2000")
+
+
 def test_a_dump_of_mariadb_holds_the_very_rows_that_the_oracle_counts_while_the_practice_works(host):
     seen = []
     with busy(host, "mariadb"):
