@@ -60,7 +60,7 @@ def clean(host, nas, provider, backed_up):
     """Nothing was told, all jobs are well, no mail lies about."""
     host.check_output(f"cp -a /root/status/. /var/lib/holdfast/status; rm -f {MEMORY}; systemctl start holdfast-watch")
     nas.check_output(f"rm -f {NAS_MEMORY}; systemctl start holdfast-nas-watch")
-    provider.check_output("rm -rf /home/keeper/mail")
+    provider.check_output("find /home/keeper/mail -type f -delete")
     yield
     host.check_output("systemctl reset-failed")
 
@@ -74,7 +74,7 @@ def watched(host, expected=0, times=1, unit="holdfast-watch"):
 def mails(provider, count):
     """So many messages that lie at the provider, each once for every recipient; waits for the last delivery."""
     script = (
-        "cd /home/keeper/mail 2>/dev/null || exit 0; for f in $(find . -type f -path '*/new/*' | sort -t/ -k4); do "
+        "cd /home/keeper/mail || exit; for f in $(find . -type f -path '*/new/*' | sort -t/ -k4); do "
         'echo "{\\"to\\": \\"$(echo $f | cut -d/ -f2)\\", \\"text\\": \\"$(base64 -w0 $f)\\"}"; done'
     )
     deadline = time.monotonic() + 20
