@@ -150,7 +150,7 @@ while run.poll() is None:
             words = open(path, "rb").read().decode("utf-8", "replace")
         except OSError:
             continue
-        seen.update(name for name in ("restic",) if "restic\0" in words and "copy" in words)
+        seen.update(name for name in ("restic",) if "restic\\0" in words and "copy" in words)
         bad += [words for secret in secrets if secret in words]
 assert run.returncode == 0 and seen, (run.returncode, seen)
 assert not bad, bad
