@@ -60,9 +60,17 @@ def _line(kind: str, what: str, *parts: str) -> str:
     return f"trim({what}) || ascii_char(9) || '{kind}|' || " + " || '|' || ".join(texts)
 
 
-_TYPE = (
-    "f.rdb$field_type", "f.rdb$field_sub_type", "f.rdb$field_length", "f.rdb$field_precision", "f.rdb$field_scale",
-    "f.rdb$character_length", "f.rdb$segment_length", "f.rdb$character_set_id", "f.rdb$dimensions",
+def _number(column: str) -> str:
+    """Where null means 0: gbak brings back the one as the other."""
+    return f"coalesce({column}, 0)"
+
+
+_TYPE = tuple(
+    _number(f"f.rdb${column}")
+    for column in (
+        "field_type", "field_sub_type", "field_length", "field_precision", "field_scale", "character_length",
+        "segment_length", "character_set_id", "dimensions",
+    )
 )  # fmt: skip
 # [object, line] pairs: no values of sequences (those are not part of a transaction's view), no owners. Everything else
 # that gbak is to bring back.
@@ -78,7 +86,7 @@ SCHEMA = (
         "row_number() over (partition by r.rdb$relation_name order by r.rdb$field_position, r.rdb$field_name)",
         "r.rdb$field_name", "iif(f.rdb$field_name starting with 'RDB$', '', f.rdb$field_name)", *_TYPE,
         "coalesce(r.rdb$collation_id, f.rdb$collation_id)",
-        "maxvalue(coalesce(r.rdb$null_flag, 0), coalesce(f.rdb$null_flag, 0))",
+        f"maxvalue({_number('r.rdb$null_flag')}, {_number('f.rdb$null_flag')})",
         "r.rdb$identity_type", _hash("r.rdb$default_source"), _hash("f.rdb$default_source"), _hash("f.rdb$computed_source"),
         _hash("f.rdb$validation_source"),
     )
@@ -86,14 +94,14 @@ SCHEMA = (
     " join rdb$relations t on t.rdb$relation_name = r.rdb$relation_name where t.rdb$system_flag = 0",
     "select "
     + _line(
-        "domain", "f.rdb$field_name", *_TYPE, "f.rdb$collation_id", "f.rdb$null_flag", _hash("f.rdb$default_source"),
+        "domain", "f.rdb$field_name", *_TYPE, "f.rdb$collation_id", _number("f.rdb$null_flag"), _hash("f.rdb$default_source"),
         _hash("f.rdb$validation_source"),
     )
     + " from rdb$fields f where f.rdb$system_flag = 0 and f.rdb$field_name not starting with 'RDB$'",
     "select "
     + _line(
-        "index", "i.rdb$relation_name", "i.rdb$index_name", "i.rdb$unique_flag", "coalesce(i.rdb$index_inactive, 0)",
-        "coalesce(i.rdb$index_type, 0)", "i.rdb$foreign_key", "s.rdb$field_position", "s.rdb$field_name",
+        "index", "i.rdb$relation_name", "i.rdb$index_name", "i.rdb$unique_flag", _number("i.rdb$index_inactive"),
+        _number("i.rdb$index_type"), "i.rdb$foreign_key", "s.rdb$field_position", "s.rdb$field_name",
         _hash("i.rdb$expression_source"),
     )
     + " from rdb$indices i left join rdb$index_segments s on s.rdb$index_name = i.rdb$index_name where i.rdb$system_flag = 0",
@@ -112,20 +120,20 @@ SCHEMA = (
     "select "
     + _line(
         "trigger", "coalesce(rdb$relation_name, '(database)')", "rdb$trigger_name", "rdb$trigger_type",
-        "rdb$trigger_sequence", "coalesce(rdb$trigger_inactive, 0)", "rdb$sql_security", _hash("rdb$trigger_source"),
+        "rdb$trigger_sequence", _number("rdb$trigger_inactive"), "rdb$sql_security", _hash("rdb$trigger_source"),
         "rdb$engine_name", "rdb$entrypoint",
     )
     + " from rdb$triggers where rdb$system_flag = 0",
     "select "
     + _line(
-        "procedure", "rdb$procedure_name", "rdb$package_name", "rdb$procedure_type", "rdb$private_flag",
+        "procedure", "rdb$procedure_name", "rdb$package_name", _number("rdb$procedure_type"), "rdb$private_flag",
         "rdb$sql_security", _hash("rdb$procedure_source"), "rdb$engine_name", "rdb$entrypoint",
     )
     + " from rdb$procedures where rdb$system_flag = 0",
     "select "
     + _line(
         "parameter", "p.rdb$procedure_name", "p.rdb$package_name", "p.rdb$parameter_type", "p.rdb$parameter_number",
-        "p.rdb$parameter_name", *_TYPE, "p.rdb$null_flag", _hash("p.rdb$default_source"),
+        "p.rdb$parameter_name", *_TYPE, _number("p.rdb$null_flag"), _hash("p.rdb$default_source"),
     )
     + " from rdb$procedure_parameters p join rdb$fields f on f.rdb$field_name = p.rdb$field_source"
     " where p.rdb$system_flag = 0",
@@ -138,7 +146,7 @@ SCHEMA = (
     "select "
     + _line(
         "argument", "a.rdb$function_name", "a.rdb$package_name", "a.rdb$argument_position", "a.rdb$argument_name", *_TYPE,
-        "a.rdb$null_flag", _hash("a.rdb$default_source"),
+        _number("a.rdb$null_flag"), _hash("a.rdb$default_source"),
     )
     + " from rdb$function_arguments a left join rdb$fields f on f.rdb$field_name = a.rdb$field_source"
     " where a.rdb$system_flag = 0",
