@@ -7,6 +7,11 @@ was seen to be open, and of the numbers in between only those of open snapshots 
 gbak writes into a pipe that is full until then, so that it cannot have ended before. Nothing is copied, locked or changed, and
 a run that is killed leaves nothing behind: the server ends a transaction whose client has gone.
 
+One snapshot is not yet one view. A transaction takes for committed whatever is older than the oldest one that was still open
+when it began itself, without asking when that was committed; so ours, which begins later, would see rows that gbak does not.
+An earlier transaction of ours, the guard, stays open until then, so that this limit cannot pass it, and a limit that moved
+all the same (somebody's transaction was older than the guard, and ended just then) makes gbak begin anew.
+
 (A physical copy with nbackup would need the file's size on disk, and a run killed at the wrong moment would leave the database
 in backup state.)
 
@@ -63,8 +68,10 @@ DATA = "/var/lib/firebird/4.0/data"
 FIREBIRD = "firebird"
 
 _GBAK_SQL = """\
-select a.mon$remote_pid from mon$attachments a join mon$transactions t on t.mon$attachment_id = a.mon$attachment_id
+select a.mon$remote_pid || ' ' || t.mon$oldest_transaction
+from mon$attachments a join mon$transactions t on t.mon$attachment_id = a.mon$attachment_id
 where a.mon$user = current_user and a.mon$remote_process like '%gbak' and t.mon$isolation_mode = 1"""
+_OLDEST_SQL = "select mon$oldest_transaction from mon$transactions where mon$transaction_id = current_transaction"
 _SNAPSHOT_SQL = "select rdb$get_context('SYSTEM', 'SNAPSHOT_NUMBER') from rdb$database"
 _BEGIN = "commit^\nset transaction read only isolation level snapshot"
 # Words of Firebird's that quote no row: what a proof may say.
@@ -212,12 +219,15 @@ class FirebirdView(View):
         check_head(path)
         facts = look(path)
         self.path = path
+        self._place = f"localhost:{path}"
         self._tools = tools
         self._owner = as_owner(facts.st_uid, facts.st_gid)
         self._env = {**ENV, "ISC_USER": USER, "ISC_PASSWORD": tools.credential(CREDENTIAL)}
         self._dump: PipedDump | None = None
         self._session: Session | None = None
+        guard = self._connect()
         try:
+            guard.begin()
             for attempt in range(1, ATTEMPTS + 1):
                 try:
                     self._begin()
@@ -229,10 +239,14 @@ class FirebirdView(View):
         except BaseException:
             self.close()
             raise
+        finally:
+            guard.close()
+
+    def _connect(self) -> Session:
+        return Session([*self._owner, *CLIENT, self._place], self._env, self.path, self._tools)
 
     def _begin(self) -> None:
-        place = f"localhost:{self.path}"
-        self._session = session = Session([*self._owner, *CLIENT, place], self._env, self.path, self._tools)
+        self._session = session = self._connect()
         unreadable = self.questions.unreadable(ROLE)
         if unreadable:
             names = ", ".join(unreadable[:5]) + (f" and {len(unreadable) - 5} more" if len(unreadable) > 5 else "")
@@ -242,39 +256,44 @@ class FirebirdView(View):
             )
             raise DatabaseError("account_lacks_rights", message)
         first = int(session.begin())
-        self._dump = PipedDump(self._tools, self._owner, [*DUMP, place, "stdout"], self._env, plugged=True)
-        self._wait_for_gbak(session)
+        self._dump = PipedDump(self._tools, self._owner, [*DUMP, self._place, "stdout"], self._env, plugged=True)
+        oldest = self._wait_for_gbak(session)
         last = int(session.begin())
-        self._join(session, first, last)
+        self._join(session, first, last, oldest)
         self._dump.unplug()
 
-    def _wait_for_gbak(self, session: Session) -> None:
+    def _wait_for_gbak(self, session: Session) -> int:
+        """Until its transaction is open; the oldest one that was open when it began."""
         assert self._dump is not None
         deadline = time.monotonic() + BEGIN_S
         while True:
             session.begin()
-            pids = [int(pid) for pid in answers(session.query(_GBAK_SQL)) if pid]
-            if any(_group(pid) == self._dump.process.pid for pid in pids):
-                return
+            for found in filter(None, answers(session.query(_GBAK_SQL))):
+                pid, oldest = (int(word) for word in found.split(" "))
+                if _group(pid) == self._dump.process.pid:
+                    return oldest
             if self._dump.process.poll() is not None:
                 raise DatabaseError("dump_failed", f"{self.path}: gbak: {self.complaint() or 'ended at once'}")
             if time.monotonic() > deadline:
                 raise DatabaseError("database_busy", f"{self.path}: gbak did not begin within {BEGIN_S} s")
             time.sleep(0.02)
 
-    def _join(self, session: Session, first: int, last: int) -> None:
-        """Begin at gbak's snapshot: the only one between these two that is open, and the last if there is none before it."""
+    def _join(self, session: Session, first: int, last: int, oldest: int) -> None:
+        """Begin at gbak's snapshot: the only one of these that stays open. oldest: see _wait_for_gbak."""
         deadline = time.monotonic() + ALONE_S
-        found = session.open_snapshots(first, last)
+        found = session.open_snapshots(first, last + 1)
         while len(found) > 1:
             if time.monotonic() > deadline:
                 message = f"{self.path}: {len(found)} transactions that began in the same moment as gbak's do not end"
                 raise DatabaseError("database_busy", message)
             time.sleep(PAUSE_S)
             found = {n for n in sorted(found) if session.open_snapshots(n, n + 1)}
-        number = str(found.pop() if found else last)
-        if session.begin(number) != number:
+        number = str(found.pop()) if found else ""
+        if not number or session.begin(number) != number:
             raise DatabaseError("database_busy", f"{self.path}: gbak's snapshot could not be joined")
+        if int(str(answers(session.query(_OLDEST_SQL))[0])) > oldest:
+            message = f"{self.path}: a transaction that gbak found open ended before its snapshot could be joined"
+            raise DatabaseError("database_busy", message)
 
     @property
     def questions(self) -> FirebirdQuestions:

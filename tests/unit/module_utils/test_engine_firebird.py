@@ -296,10 +296,11 @@ def test_a_dump_that_is_killed_is_not_vouched_for():
 
 
 class Snapshots:
-    """A session to whom these numbers are of open snapshots, one set after the other."""
+    """A session to whom these numbers are of open snapshots, one set after the other; its transaction knows one limit."""
 
-    def __init__(self, *rounds):
+    def __init__(self, *rounds, oldest=100):
         self.rounds = list(rounds)
+        self.oldest = oldest
         self.began = []
 
     def open_snapshots(self, first, end):
@@ -309,6 +310,10 @@ class Snapshots:
     def begin(self, number=""):
         self.began.append(number)
         return number
+
+    def query(self, sql):
+        assert "current_transaction" in sql
+        return printed(str(self.oldest))
 
 
 def view():
@@ -321,25 +326,37 @@ def view():
     ("rounds", "chosen"),
     [
         ([{15}], "15"),
-        ([set()], "20"),  # nothing was committed after gbak began
+        ([{20}], "20"),  # nothing was committed after gbak began
         ([{12, 15}, {12, 15}, {15}], "15"),  # somebody else's transaction ended meanwhile
+        ([{12, 20}, {20}], "20"),  # the only one before the last may be somebody else's
     ],
 )
 def test_the_one_open_snapshot_is_gbaks(monkeypatch, rounds, chosen):
     monkeypatch.setattr(engine_firebird, "PAUSE_S", 0)
     session = Snapshots(*rounds)
-    view()._join(session, 10, 20)
+    view()._join(session, 10, 20, 100)
     assert session.began == [chosen]
 
 
-def test_two_snapshots_that_stay_open_are_no_answer(monkeypatch):
+@pytest.mark.parametrize("session", [Snapshots({12, 15}), Snapshots(set())])
+def test_anything_but_one_open_snapshot_is_no_answer(monkeypatch, session):
     monkeypatch.setattr(engine_firebird, "PAUSE_S", 0)
     monkeypatch.setattr(engine_firebird, "ALONE_S", 0.05)
-    session = Snapshots({12, 15})
     with pytest.raises(DatabaseError) as refused:
-        view()._join(session, 10, 20)
+        view()._join(session, 10, 20, 100)
     assert refused.value.code == "database_busy"
     assert session.began == []
+
+
+@pytest.mark.parametrize(("oldest", "refused"), [(99, False), (100, False), (101, True)])
+def test_a_snapshot_whose_limit_moved_shows_more_than_gbak_sees(oldest, refused):
+    session = Snapshots({15}, oldest=oldest)
+    if not refused:
+        view()._join(session, 10, 20, 100)
+        return
+    with pytest.raises(DatabaseError) as error:
+        view()._join(session, 10, 20, 100)
+    assert error.value.code == "database_busy"
 
 
 # --- the account
