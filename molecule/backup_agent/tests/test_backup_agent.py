@@ -304,7 +304,8 @@ assert all(code != 0 for code, _words in said), said
 assert "x509" in said[0][1] and "not the NAS" in said[1][1], said
 print("HTTPS_PROXY" in env)
 """
-    assert host.check_output(f"python3 -c {shlex.quote(script)}").split() == ["0", "False"]
+    # -B, as the agent itself is started: nothing is to lie beside its files
+    assert host.check_output(f"python3 -B -c {shlex.quote(script)}").split() == ["0", "False"]
 
 
 def test_jobs_of_a_host_run_one_after_the_other_and_a_hung_dump_ends_by_itself(host):
