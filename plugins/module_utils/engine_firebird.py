@@ -356,8 +356,8 @@ class FirebirdCopy(Copy):
         return bool(self._call("sh", "-c", script, timeout=seconds).rc == 0)
 
     def load(self, dump: str) -> list[Finding]:
-        """Make a database of the dump."""
-        return load_findings(self._call("gbak", "-c", "-user", "SYSDBA", dump, self._file))
+        """Make a database of the dump, without its shadows, for which this machine has no place."""
+        return load_findings(self._call("gbak", "-c", "-k", "-user", "SYSDBA", dump, self._file))
 
     def query(self, sql: str) -> str:
         """Run one SELECT."""

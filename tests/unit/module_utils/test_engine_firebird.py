@@ -174,6 +174,13 @@ def test_a_load_that_went_well_says_nothing():
     assert load_findings(done(rc=0, err="gbak: WARNING: something")) == []
 
 
+def test_shadows_are_not_made_where_their_folder_is_not():
+    asked = []
+    machine = SimpleNamespace(call=lambda *argv, **_options: asked.extend(argv) or done(rc=0))
+    assert Firebird().copy(machine, "x", {}).load("/x.dump") == []
+    assert asked[:3] == ["gbak", "-c", "-k"]
+
+
 @pytest.mark.parametrize(
     ("head", "size", "code"),
     [
