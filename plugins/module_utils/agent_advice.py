@@ -72,6 +72,7 @@ ADVICE = {
     "suspect_entropy": _SUSPECT,
     "suspect_magic": _SUSPECT,
     "suspect_rename": _SUSPECT,
+    "view_moved": "run the job again; better at a time when nobody has had a window open for long",
     "tables_external": "protect the files in which these tables lie as paths of their own",
     "tables_not_transactional": "ALTER TABLE ... ENGINE=InnoDB, with the software's vendor",
     "time_limit": "find out why it takes so long, or raise time_limit in the practice document",

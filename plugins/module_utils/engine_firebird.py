@@ -7,10 +7,10 @@ was seen to be open, and of the numbers in between only those of open snapshots 
 gbak writes into a pipe that is full until then, so that it cannot have ended before. Nothing is copied, locked or changed, and
 a run that is killed leaves nothing behind: the server ends a transaction whose client has gone.
 
-One snapshot is not yet one view. A transaction takes for committed whatever is older than the oldest one that was still open
-when it began itself, without asking when that was committed; so ours, which begins later, would see rows that gbak does not.
-An earlier transaction of ours, the guard, stays open until then, so that this limit cannot pass it, and a limit that moved
-all the same (somebody's transaction was older than the guard, and ended just then) makes gbak begin anew.
+One snapshot is not yet one view. Whatever is older than the oldest open transaction counts as committed, without a look at
+when that was; so what was open when gbak began and ended before the oracle asked would be the oracle's and not the dump's. An
+earlier transaction of ours, the guard, stays open to the end, so that this limit cannot pass it. gbak waits until what was open
+before the guard has ended; where that takes too long, it has to stay open for as long as the view does, and is asked after.
 
 (A physical copy with nbackup would need the file's size on disk, and a run killed at the wrong moment would leave the database
 in backup state.)
@@ -55,9 +55,11 @@ USER, ROLE, CREDENTIAL = "HOLDFAST", "HOLDFAST_READER", "firebird-password"
 CLIENT = ("isql-fb", "-q", "-nodbtriggers", "-ch", "utf8")
 DUMP = ("gbak", "-b", "-g", "-nodbtriggers")
 PATIENCE_S = 30
-# How long gbak gets to open its transaction, how long others' snapshots of the same moment are waited for, how often anew.
+# How long gbak gets to open its transaction, how long others' snapshots of the same moment and older transactions are waited
+# for, how often anew.
 BEGIN_S = 60
 ALONE_S = 20
+SETTLE_S = 20
 ATTEMPTS = 3
 PAUSE_S = 0.3
 # An open snapshot can be joined in well under a millisecond; a database that commits as often as this is asked in parts.
@@ -68,10 +70,19 @@ DATA = "/var/lib/firebird/4.0/data"
 FIREBIRD = "firebird"
 
 _GBAK_SQL = """\
-select a.mon$remote_pid || ' ' || t.mon$oldest_transaction
-from mon$attachments a join mon$transactions t on t.mon$attachment_id = a.mon$attachment_id
+select a.mon$remote_pid from mon$attachments a join mon$transactions t on t.mon$attachment_id = a.mon$attachment_id
 where a.mon$user = current_user and a.mon$remote_process like '%gbak' and t.mon$isolation_mode = 1"""
-_OLDEST_SQL = "select mon$oldest_transaction from mon$transactions where mon$transaction_id = current_transaction"
+# The oldest transaction with a number below this one that is open (its commit number is 0), if there is any.
+_OLDER_BLOCK = """\
+execute block returns (V varchar(100) character set ascii) as
+declare n bigint;
+begin
+  select mon$oldest_active from mon$transactions where mon$transaction_id = current_transaction into n;
+  while (n < {before} and rdb$get_transaction_cn(n) <> 0) do n = n + 1;
+  V = iif(n < {before}, 'x' || hex_encode(cast(n as varchar(20))), '-');
+  suspend;
+end^
+"""
 _SNAPSHOT_SQL = "select rdb$get_context('SYSTEM', 'SNAPSHOT_NUMBER') from rdb$database"
 _BEGIN = "commit^\nset transaction read only isolation level snapshot"
 # Words of Firebird's that quote no row: what a proof may say.
@@ -179,6 +190,19 @@ class Session:
         self.run(f"{_BEGIN}{f' at number {int(number)}' if number else ''}^\n")
         return str(answers(self.query(_SNAPSHOT_SQL))[0])
 
+    def number(self) -> int:
+        """Of our transaction."""
+        return int(str(answers(self.query("select current_transaction from rdb$database"))[0]))
+
+    def older(self, before: int) -> int | None:
+        """The oldest open transaction with a number below this one; None: there is none."""
+        found = answers(self.run(_OLDER_BLOCK.format(before=int(before))))[0]
+        return int(found) if found else None
+
+    def is_open(self, number: int) -> bool:
+        """Is a transaction open still?"""
+        return answers(self.query(f"select rdb$get_transaction_cn({int(number)}) from rdb$database")) == ["0"]  # noqa: S608
+
     def open_snapshots(self, first: int, end: int) -> set[int]:
         """Which of these numbers (end not included, and not newer than the newest commit) are of open snapshots."""
         found = set()
@@ -225,9 +249,10 @@ class FirebirdView(View):
         self._env = {**ENV, "ISC_USER": USER, "ISC_PASSWORD": tools.credential(CREDENTIAL)}
         self._dump: PipedDump | None = None
         self._session: Session | None = None
-        guard = self._connect()
+        self._guard: Session | None = None
+        # a transaction that was open before the guard's, and has to stay so
+        self._older: int | None = None
         try:
-            guard.begin()
             for attempt in range(1, ATTEMPTS + 1):
                 try:
                     self._begin()
@@ -239,13 +264,12 @@ class FirebirdView(View):
         except BaseException:
             self.close()
             raise
-        finally:
-            guard.close()
 
     def _connect(self) -> Session:
         return Session([*self._owner, *CLIENT, self._place], self._env, self.path, self._tools)
 
     def _begin(self) -> None:
+        self._guard = guard = self._connect()
         self._session = session = self._connect()
         unreadable = self.questions.unreadable(ROLE)
         if unreadable:
@@ -255,31 +279,41 @@ class FirebirdView(View):
                 "was made, and gbak needs them: run site.yml for this host"
             )
             raise DatabaseError("account_lacks_rights", message)
+        guard.begin()
+        self._older = self._settle(session, guard.number())
         first = int(session.begin())
         self._dump = PipedDump(self._tools, self._owner, [*DUMP, self._place, "stdout"], self._env, plugged=True)
-        oldest = self._wait_for_gbak(session)
+        self._wait_for_gbak(session)
         last = int(session.begin())
-        self._join(session, first, last, oldest)
+        self._join(session, first, last)
         self._dump.unplug()
 
-    def _wait_for_gbak(self, session: Session) -> int:
-        """Until its transaction is open; the oldest one that was open when it began."""
+    def _settle(self, session: Session, guard: int) -> int | None:
+        """Wait for what was open before the guard; the oldest transaction that does not end."""
+        deadline = time.monotonic() + SETTLE_S
+        while True:
+            session.begin()
+            older = session.older(guard)
+            if older is None or time.monotonic() > deadline:
+                return older
+            time.sleep(PAUSE_S)
+
+    def _wait_for_gbak(self, session: Session) -> None:
         assert self._dump is not None
         deadline = time.monotonic() + BEGIN_S
         while True:
             session.begin()
-            for found in filter(None, answers(session.query(_GBAK_SQL))):
-                pid, oldest = (int(word) for word in found.split(" "))
-                if _group(pid) == self._dump.process.pid:
-                    return oldest
+            pids = [int(pid) for pid in answers(session.query(_GBAK_SQL)) if pid]
+            if any(_group(pid) == self._dump.process.pid for pid in pids):
+                return
             if self._dump.process.poll() is not None:
                 raise DatabaseError("dump_failed", f"{self.path}: gbak: {self.complaint() or 'ended at once'}")
             if time.monotonic() > deadline:
                 raise DatabaseError("database_busy", f"{self.path}: gbak did not begin within {BEGIN_S} s")
             time.sleep(0.02)
 
-    def _join(self, session: Session, first: int, last: int, oldest: int) -> None:
-        """Begin at gbak's snapshot: the only one of these that stays open. oldest: see _wait_for_gbak."""
+    def _join(self, session: Session, first: int, last: int) -> None:
+        """Begin at gbak's snapshot: the only one of these that stays open."""
         deadline = time.monotonic() + ALONE_S
         found = session.open_snapshots(first, last + 1)
         while len(found) > 1:
@@ -291,9 +325,6 @@ class FirebirdView(View):
         number = str(found.pop()) if found else ""
         if not number or session.begin(number) != number:
             raise DatabaseError("database_busy", f"{self.path}: gbak's snapshot could not be joined")
-        if int(str(answers(session.query(_OLDEST_SQL))[0])) > oldest:
-            message = f"{self.path}: a transaction that gbak found open ended before its snapshot could be joined"
-            raise DatabaseError("database_busy", message)
 
     @property
     def questions(self) -> FirebirdQuestions:
@@ -316,21 +347,32 @@ class FirebirdView(View):
         return self.questions.system_id()
 
     def meanwhile(self) -> list[Finding]:
-        """What gbak leaves out by its nature."""
+        """What gbak leaves out by its nature, and a view that may have moved."""
+        assert self._session is not None
+        found = []
         external = self.questions.external()
-        if not external:
-            return []
-        names = ", ".join(external[:5])
-        message = f"{len(external)} tables lie in files outside the database, and no dump holds their rows ({names})"
-        return [Finding("tables_external", f"{message}: protect those files as paths of their own")]
+        if external:
+            names = ", ".join(external[:5])
+            message = (
+                f"{len(external)} tables lie in files outside the database, and no dump holds their rows ({names})"
+            )
+            found.append(Finding("tables_external", f"{message}: protect those files as paths of their own"))
+        if self._older is not None and not self._session.is_open(self._older):
+            message = (
+                f"a transaction that had been open for {SETTLE_S} s when the dump began ended during it: the oracle may have "
+                "counted what is not in the dump, so this run proves nothing; run the job again"
+            )
+            found.append(Finding("view_moved", message))
+        return found
 
     def close(self) -> None:
-        """End gbak and the transaction."""
+        """End gbak and the transactions."""
         if self._dump is not None:
             self._dump.close()
-        if self._session is not None:
-            self._session.close()
-        self._dump = self._session = None
+        for session in (self._session, self._guard):
+            if session is not None:
+                session.close()
+        self._dump = self._session = self._guard = None
 
 
 def _group(pid: int) -> int:

@@ -303,11 +303,10 @@ def test_a_dump_that_is_killed_is_not_vouched_for():
 
 
 class Snapshots:
-    """A session to whom these numbers are of open snapshots, one set after the other; its transaction knows one limit."""
+    """A session to whom these numbers are of open snapshots, one set after the other."""
 
-    def __init__(self, *rounds, oldest=100):
+    def __init__(self, *rounds):
         self.rounds = list(rounds)
-        self.oldest = oldest
         self.began = []
 
     def open_snapshots(self, first, end):
@@ -317,10 +316,6 @@ class Snapshots:
     def begin(self, number=""):
         self.began.append(number)
         return number
-
-    def query(self, sql):
-        assert "current_transaction" in sql
-        return printed(str(self.oldest))
 
 
 def view():
@@ -341,7 +336,7 @@ def view():
 def test_the_one_open_snapshot_is_gbaks(monkeypatch, rounds, chosen):
     monkeypatch.setattr(engine_firebird, "PAUSE_S", 0)
     session = Snapshots(*rounds)
-    view()._join(session, 10, 20, 100)
+    view()._join(session, 10, 20)
     assert session.began == [chosen]
 
 
@@ -350,20 +345,53 @@ def test_anything_but_one_open_snapshot_is_no_answer(monkeypatch, session):
     monkeypatch.setattr(engine_firebird, "PAUSE_S", 0)
     monkeypatch.setattr(engine_firebird, "ALONE_S", 0.05)
     with pytest.raises(DatabaseError) as refused:
-        view()._join(session, 10, 20, 100)
+        view()._join(session, 10, 20)
     assert refused.value.code == "database_busy"
     assert session.began == []
 
 
-@pytest.mark.parametrize(("oldest", "refused"), [(99, False), (100, False), (101, True)])
-def test_a_snapshot_whose_limit_moved_shows_more_than_gbak_sees(oldest, refused):
-    session = Snapshots({15}, oldest=oldest)
-    if not refused:
-        view()._join(session, 10, 20, 100)
-        return
-    with pytest.raises(DatabaseError) as error:
-        view()._join(session, 10, 20, 100)
-    assert error.value.code == "database_busy"
+class Open(Snapshots):
+    """A session that knows what is open before the guard, look by look; and what of it is open at the end."""
+
+    def __init__(self, *looks, still=()):
+        super().__init__()
+        self.looks = list(looks)
+        self.still = still
+
+    def older(self, before):
+        assert before == 50
+        return self.looks[0] if len(self.looks) == 1 else self.looks.pop(0)
+
+    def is_open(self, number):
+        return number in self.still
+
+    def query(self, _sql):
+        return ""
+
+
+def test_gbak_waits_for_what_was_open_before_the_guard(monkeypatch):
+    monkeypatch.setattr(engine_firebird, "PAUSE_S", 0)
+    session = Open(31, 40, None)
+    assert view()._settle(session, 50) is None
+    assert len(session.began) == 3, "each look needs a transaction of its own"
+
+
+@pytest.mark.parametrize(
+    ("older", "still", "codes"),
+    [
+        (None, (), []),  # nothing was open before the guard: the limit cannot have moved
+        (31, (31,), []),  # it was there from the first to the last
+        (31, (), ["view_moved"]),
+    ],
+)
+def test_who_was_open_too_long_has_to_be_there_to_the_end(monkeypatch, older, still, codes):
+    """Seen under load: what was open when gbak began, and ended before the oracle asked, was the oracle's and not the dump's."""
+    monkeypatch.setattr(engine_firebird, "PAUSE_S", 0)
+    monkeypatch.setattr(engine_firebird, "SETTLE_S", 0.01)
+    found = view()
+    found._session = Open(older, still=still)
+    found._older = found._settle(found._session, 50)
+    assert [each.code for each in found.meanwhile()] == codes
 
 
 # --- the account
