@@ -82,7 +82,9 @@ class Rehearsal:
         with ExitStack() as stack:
             address = self._network["nas_address"]
             try:
-                line = stack.enter_context(relay(f"/run/netns/{self._network['namespace']}", address, self._nas[1], self._nas))
+                line = stack.enter_context(
+                    relay(f"/run/netns/{self._network['namespace']}", address, self._nas[1], self._nas)
+                )
             except RelayError as error:
                 return self._stop(Reason("relay_failed", str(error), INCONCLUSIVE))
             self._result["blocked"] = self._look_around()

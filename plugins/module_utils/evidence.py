@@ -177,6 +177,8 @@ def head_of(entry: Mapping[str, Any]) -> Head:
 
 def parse_heads(text: str, practice: str | None = None) -> list[Head]:
     """Find the published heads in a text of any kind, in their order; those of other practices are left out."""
+    # a mail as it was saved breaks long lines with a "=" that is not part of them
+    text = re.sub(r"=\r?\n", "", text)
     found = [Head(match[1], int(match[2]), match[3], match[4]) for match in _HEAD.finditer(text)]
     return [head for head in found if practice in (None, head.practice)]
 
