@@ -784,11 +784,15 @@ def main_verify(
 
 
 def read_heads(file: str) -> list[Head]:
-    """Read the published heads that a file holds, whatever else is in it. Raises EvidenceError."""
+    """Read the published heads that a file holds, or every file of a folder, whatever else is in it. Raises EvidenceError."""
+    place = Path(file)
     try:
-        return parse_heads(Path(file).read_bytes().decode("utf-8", "replace"))
+        files = sorted(each for each in place.iterdir() if each.is_file()) if place.is_dir() else [place]
+        return [head for each in files for head in parse_heads(each.read_bytes().decode("utf-8", "replace"))]
     except OSError as error:
-        raise EvidenceError(f"{file} cannot be read: expected a file of published heads ({error.strerror})") from error
+        raise EvidenceError(
+            f"{file} cannot be read: expected a file or folder of published heads ({error.strerror})"
+        ) from error
 
 
 def main(arguments: Sequence[str], program: str = "evidence.py") -> int:

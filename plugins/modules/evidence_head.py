@@ -10,10 +10,12 @@ short_description: Publish the heads of an evidence ledger elsewhere, and read t
 version_added: "0.1.0"
 description:
   - Appends to a file a line for each record of an evidence ledger that is not there yet. The file is never shortened and
-    nothing in it is replaced, so that C(bin/holdfast verify-evidence --published FILE) finds a ledger that was written
+    nothing in it is replaced, so that C(bin/holdfast verify-evidence --published FOLDER) finds a ledger that was written
     anew or cut off by somebody who has its key.
+  - Each ledger has a file of its own, named after its first record. One that was begun anew is published beside the one
+    before it, and RV(others) tells.
   - What could not be published, as the machine was off, comes with the next record.
-  - Refuses to add to a file that tells another history than O(heads), or to one on another practice's machine.
+  - Refuses to add to a file that tells another history than O(heads), or to another practice's machine.
   - A place of another kind, such as a bucket, is another module with the same O(heads) and the same refusal
     (C(missing_heads) in the collection's module_utils/evidence.py).
 options:
@@ -24,12 +26,11 @@ options:
   host:
     description: Name of the machine in the practice document. When given, it has to carry the practice's stamp.
     type: str
-  file:
-    description: The file. Its folder is made when it does not exist.
+  folder:
+    description: Where the file lies. Made when it does not exist. Needed to append.
     type: path
-    required: true
   mountpoint:
-    description: Where something has to be mounted for the file to be where it is meant to be.
+    description: Where something has to be mounted for the folder to be where it is meant to be.
     type: path
   state:
     description:
@@ -63,7 +64,7 @@ EXAMPLES = r"""
     practice: harbour-street
     host: nas1
     mountpoint: /srv/holdfast
-    file: /srv/holdfast/evidence/heads.txt
+    folder: /srv/holdfast/evidence
     heads: "{{ recorded.heads }}"
   delegate_to: nas1
 """
@@ -79,6 +80,11 @@ published:
   returned: O(state=present)
   type: int
   sample: 17
+others:
+  description: How many other ledgers of this practice are published there.
+  returned: O(state=present)
+  type: int
+  sample: 0
 clock:
   description:
     - The clock of this machine (C(at)), and by how many seconds it is ahead of the control node's (C(skew_s); behind when
@@ -103,7 +109,6 @@ from ansible_collections.holdfast.practice.plugins.module_utils.evidence import 
     Head,
     missing_heads,
     parse_heads,
-    utc_now,
 )
 
 
@@ -113,7 +118,8 @@ def clock(asked_at: str) -> dict[str, Any]:
         asked = dt.datetime.strptime(asked_at, "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=dt.timezone.utc)
     except ValueError:
         raise EvidenceError(f"asked_at is {asked_at}, expected a time in UTC such as 2026-11-21T20:35:00.5Z") from None
-    return {"at": utc_now(), "skew_s": round(time.time() - asked.timestamp(), 1)}
+    now = time.time()
+    return {"at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now)), "skew_s": round(now - asked.timestamp(), 1)}
 
 
 def publish(file: Path, practice: str, heads: list[Head], check_mode: bool) -> list[Head]:
@@ -144,13 +150,13 @@ def main() -> None:
         argument_spec={
             "practice": {"type": "str", "required": True},
             "host": {"type": "str"},
-            "file": {"type": "path", "required": True},
+            "folder": {"type": "path"},
             "mountpoint": {"type": "path"},
             "state": {"type": "str", "choices": ["present", "read"], "default": "present"},
             "heads": {"type": "list", "elements": "str"},
             "asked_at": {"type": "str"},
         },
-        required_if=[("state", "present", ("heads",))],
+        required_if=[("state", "present", ("heads", "folder"))],
         supports_check_mode=True,
     )
     asked = module.params
@@ -167,14 +173,18 @@ def main() -> None:
                     f"{asked['mountpoint']}: nothing is mounted there, so nothing was published; mount it"
                 )
             heads = parse_heads("\n".join(asked["heads"]), asked["practice"])
-            missing = publish(Path(asked["file"]), asked["practice"], heads, module.check_mode)
+            if not heads:
+                raise EvidenceError("heads holds no head of this practice, so there is nothing to publish")
+            file = Path(asked["folder"]) / f"heads-{asked['practice']}-{heads[0].hash[:12]}.txt"
+            missing = publish(file, asked["practice"], heads, module.check_mode)
+            others = [each for each in file.parent.glob(f"heads-{asked['practice']}-*.txt") if each != file]
             after = "".join(f"{head.line()}\n" for head in missing)
-            diff = {"before": "", "after": after, "after_header": asked["file"]}
-            result.update(changed=bool(missing), added=len(missing), published=len(heads), diff=diff)
+            result.update(changed=bool(missing), added=len(missing), published=len(heads), others=len(others))
+            result["diff"] = {"before": "", "after": after, "after_header": str(file)}
     except (EvidenceError, stamp.StampError) as error:
-        module.fail_json(msg=f"{asked['practice']}/{asked['host'] or asked['file']}: {error}")
+        module.fail_json(msg=f"{asked['practice']}/{asked['host'] or asked['folder']}: {error}")
     except OSError as error:
-        module.fail_json(msg=f"{error.filename or asked['file']}: {error.strerror}; nothing was published.")
+        module.fail_json(msg=f"{error.filename or asked['folder']}: {error.strerror}; nothing was published.")
     module.exit_json(**result)
 
 

@@ -201,9 +201,9 @@ class _Compiler:
     def places(self) -> dict[str, Any]:
         """Say where heads of the evidence are published: a file on every NAS, and what the document adds to it."""
         publish = self.practice.evidence.publish if self.practice.evidence else None
-        places: dict[str, Any] = {"mountpoint": POOL_MOUNT, "file": f"{POOL_MOUNT}/evidence/heads.txt"}
+        places: dict[str, Any] = {"mountpoint": POOL_MOUNT, "nas_folder": f"{POOL_MOUNT}/evidence"}
         if publish and publish.folder:
-            places["folder_file"] = f"{publish.folder.rstrip('/')}/{self.id}-heads.txt"
+            places["folder"] = publish.folder
         mail = self.mail()
         if publish and publish.mail and mail:
             login = {"password": Template("{{ vault_mail_password }}")} if "user" in mail else {}

@@ -70,4 +70,7 @@ def published(facts: Mapping[str, Any] | None, count: int) -> tuple[str, str]:
     behind = sorted(name for name, seq in places.items() if int(seq or 0) < count)
     if behind:
         return "bad", f"The newest head was not published: {', '.join(behind)}."
+    if (facts or {}).get("others"):
+        text = "Another ledger of this practice was published before: the evidence was begun anew, and somebody has to know why."
+        return "warn", text
     return "ok", f"The head of all {plural(count, 'record')} is published: {', '.join(sorted(places))}."

@@ -103,23 +103,18 @@ def kit(tmp_path_factory):
 
     place = tmp_path_factory.mktemp("glass")
     folder = place / "harbour-street"
-    shutil.copytree(os.environ["HOLDFAST_PRACTICE"], folder, symlinks=True)
-    shutil.rmtree(folder / "evidence", ignore_errors=True)
+    # a ledger of its own: the practice's evidence stays what it is
+    ignored = shutil.ignore_patterns("evidence", "results", "recovery")
+    shutil.copytree(os.environ["HOLDFAST_PRACTICE"], folder, symlinks=True, ignore=ignored)
     owner = pyrage.x25519.Identity.generate()
     document = folder / "practice.yml"
     mail = "email: manager@harbour-street.example"
     assert mail in document.read_text()
     document.write_text(document.read_text().replace(mail, f"{mail}, recipient: {owner.to_public()}"))
-    # heads of another history are on the NAS already, from the practice's own folder
-    ssh("nas1", "mv /srv/holdfast/evidence /srv/holdfast/evidence-kept 2>/dev/null || true")
     made = Kit(folder, place, owner)
     done = made.play("recovery_kit.yml")
     assert done.returncode == 0, done.stdout[-3000:]
-    yield made
-    ssh(
-        "nas1",
-        "rm -rf /srv/holdfast/evidence; mv /srv/holdfast/evidence-kept /srv/holdfast/evidence 2>/dev/null || true",
-    )
+    return made
 
 
 ENV = "recovery-harbour-street/repositories/server1.env"

@@ -450,6 +450,10 @@ def test_published_heads_that_lag_are_a_note_and_none_is_a_failure(folder, four,
     assert main_verify(str(folder), signers, published=[str(kept)]) == 1
     assert "zero checked" in capsys.readouterr().out
     assert main_verify(str(folder), signers, published=[str(tmp_path / "nowhere")]) == 3
+    (tmp_path / "many").mkdir()
+    for number, line in enumerate(four):
+        (tmp_path / f"many/{number}.eml").write_text(heads_of([line]))
+    assert verify(str(folder), signers, published=evidence.read_heads(str(tmp_path / "many"))).published == 4
 
 
 def test_a_head_is_read_only_whole(four):

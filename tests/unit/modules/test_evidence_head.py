@@ -11,6 +11,7 @@ from ansible.module_utils.testing import patch_module_args
 from ansible_collections.holdfast.practice.plugins.modules import evidence_head as module
 from ansible_collections.holdfast.practice.plugins.modules import evidence_mail
 
+FILE = "kept/heads-p-aaaaaaaaaaaa.txt"
 SETTINGS = {
     "relay": "mail",
     "port": 587,
@@ -26,14 +27,14 @@ def head(seq: int, letter: str = "a", practice: str = "p") -> str:
 
 
 def run(capsys, tmp_path, **args):
-    asked = {"file": str(tmp_path / "kept/heads.txt"), "practice": "p", **args}
+    asked = {"folder": str(tmp_path / "kept"), "practice": "p", **args}
     with patch_module_args(asked), pytest.raises(SystemExit):
         module.main()
     return json.loads(capsys.readouterr().out)
 
 
 def text(tmp_path) -> str:
-    return (tmp_path / "kept/heads.txt").read_text()
+    return (tmp_path / FILE).read_text()
 
 
 def test_only_what_is_missing_is_appended(capsys, tmp_path):
@@ -48,14 +49,14 @@ def test_only_what_is_missing_is_appended(capsys, tmp_path):
 
 def test_what_else_is_in_the_file_stays_and_another_practice_is_not_compared(capsys, tmp_path):
     (tmp_path / "kept").mkdir()
-    (tmp_path / "kept/heads.txt").write_text(f"kept by Robin\n{head(1, 'b', 'other')}\n{head(1)[:50]}")
+    (tmp_path / FILE).write_text(f"kept by Robin\n{head(1, 'b', 'other')}\n{head(1)[:50]}")
     assert run(capsys, tmp_path, heads=[head(1)])["added"] == 1
     assert text(tmp_path) == f"kept by Robin\n{head(1, 'b', 'other')}\n{head(1)[:50]}\n{head(1)}\n"
 
 
 @pytest.mark.parametrize(
     ("heads", "word"),
-    [([head(1, "b"), head(2)], "record 1 was published as aaaa"), ([head(1)], "and is not there in this ledger")],
+    [([head(1), head(2, "b")], "record 2 was published as aaaa"), ([head(1)], "and is not there in this ledger")],
     ids=["written anew", "cut off"],
 )
 def test_another_history_is_refused_and_nothing_is_put_over_it(capsys, tmp_path, heads, word):
@@ -66,6 +67,13 @@ def test_another_history_is_refused_and_nothing_is_put_over_it(capsys, tmp_path,
     assert word in result["msg"]
     assert "Nothing was published" in result["msg"]
     assert text(tmp_path) == before
+
+
+def test_a_ledger_that_was_begun_anew_is_published_beside_the_other_and_told(capsys, tmp_path):
+    assert run(capsys, tmp_path, heads=[head(1)])["others"] == 0
+    result = run(capsys, tmp_path, heads=[head(1, "b"), head(2, "b")])
+    assert (result["added"], result["others"]) == (2, 1)
+    assert text(tmp_path) == head(1) + "\n"
 
 
 def test_check_mode_says_what_it_would_append(capsys, tmp_path):

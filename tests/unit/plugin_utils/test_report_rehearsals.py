@@ -72,6 +72,8 @@ def test_sign_offs_come_newest_first():
         ({"places": {}}, "bad", "ever published"),
         ({"places": {"nas1": 7}}, "ok", "nas1"),
         ({"places": {"nas1": 6, "mail": 7}}, "bad", "not published: nas1"),
+        ({"places": {"nas1": 7}, "others": 0}, "ok", "nas1"),
+        ({"places": {"nas1": 7}, "others": 1}, "warn", "begun anew"),
         ({"places": {"nas1": 0}}, "bad", "not published: nas1"),
     ],
 )
