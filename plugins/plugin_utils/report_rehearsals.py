@@ -48,14 +48,14 @@ def sign_offs(records: Sequence[Mapping[str, Any]], zone: ZoneInfo) -> list[dict
     """What people restored by hand and signed off, the newest first."""
     found = []
     for record in reversed([each for each in records if each["kind"] == "sign_off"]):
-        body, at = record["body"], parse_time(record["body"].get("when"))
+        body, at = record["body"], parse_time(record["body"].get("done"))
         found.append(
             {
                 "state": STATE_OF.get(str(body.get("verdict")), "bad"),
                 "item": str(body.get("item")),
                 "by": str(body.get("by")),
                 "what": str(body.get("what")),
-                "at": clock_time(at, zone) if at else str(body.get("when")),
+                "at": clock_time(at, zone) if at else str(body.get("done")),
                 "seq": str(record.get("seq")),
             }
         )

@@ -58,7 +58,7 @@ def test_sign_offs_come_newest_first():
         {
             "kind": "sign_off",
             "seq": n,
-            "body": {"item": "x", "by": "R", "what": "w", "when": "2026-11-20T01:00:00Z", "verdict": v},
+            "body": {"item": "x", "by": "R", "what": "w", "done": "2026-11-20T01:00:00Z", "verdict": v},
         }
         for n, v in enumerate(["PASS", "FAIL"], start=1)
     ]
