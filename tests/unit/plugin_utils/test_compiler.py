@@ -519,3 +519,15 @@ def test_a_restic_of_ones_own_goes_to_every_host_with_backups_and_to_no_other(sa
     assert {host for host, each in found.items() if each} == set(inventory.groups["agents"])
     assert found["server1"] == {**given, "sha256": "ab" * 32}
     assert all("backup_agent_restic" not in variables for variables in compiled().host_vars.values())
+
+
+def test_heads_of_the_evidence_go_to_the_nas_always_and_elsewhere_where_the_document_says_so():
+    nas = {"mountpoint": "/srv/holdfast", "nas_folder": "/srv/holdfast/evidence"}
+    assert compiled().all_vars["practice_evidence_places"] == nas
+    places = changed(
+        ("copies:\n", "evidence: {publish: {folder: /media/manager, mail: [manager@x.example]}}\ncopies:\n"),
+        ("copies:\n", "alerts: {mail: {relay: mail.x.example, sender: h@x.example, user: holdfast}}\ncopies:\n"),
+    ).all_vars["practice_evidence_places"]
+    assert places["folder"] == "/media/manager"
+    assert (places["mail"]["to"], places["mail"]["relay"]) == (["manager@x.example"], "mail.x.example")
+    assert places["mail"]["password"] == "{{ vault_mail_password }}"
