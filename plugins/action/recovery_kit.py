@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible.plugins.action import ActionBase
+from ansible_collections.holdfast.practice.plugins.module_utils.break_glass import opening
 from ansible_collections.holdfast.practice.plugins.plugin_utils import kit_seal, recovery_kit
 from ansible_collections.holdfast.practice.plugins.plugin_utils.folder import (
     DOCUMENT,
@@ -57,7 +58,9 @@ class ActionModule(ActionBase):
             kit_seal.keys(printed["recipients"])
             if asked["state"] == "ready":
                 return {**result, "changed": False, "readers": [each["name"] for each in printed["recipients"]]}
-            return {**result, **make(folder / FOLDER, sources, printed, kept, bool(self._task.check_mode))}
+            made = make(folder / FOLDER, sources, printed, kept, bool(self._task.check_mode))
+            made["page"] = {**made["page"], "opening": opening(made["page"]["file"], made["page"]["folder"])}
+            return {**result, **made}
         except (KitError, InvalidPracticeError) as error:
             return {**result, "failed": True, "msg": str(error)}
         except OSError as error:

@@ -10,7 +10,11 @@ from typing import Any
 
 from ansible.errors import AnsibleFilterError
 from ansible_collections.holdfast.practice.plugins.plugin_utils.report import build_report
-from ansible_collections.holdfast.practice.plugins.plugin_utils.report_sources import read_ledger, read_statuses
+from ansible_collections.holdfast.practice.plugins.plugin_utils.report_sources import (
+    read_ledger,
+    read_published,
+    read_statuses,
+)
 
 
 def report_model(summary: Mapping[str, Any], results: str, evidence: str, signers: str) -> dict[str, Any]:
@@ -20,6 +24,7 @@ def report_model(summary: Mapping[str, Any], results: str, evidence: str, signer
             "report_model: expected practice_summary of a compiled practice; name the practice with -i inventories/PRACTICE"
         )
     records, ledger = read_ledger(Path(evidence), Path(signers), practice)
+    ledger["published"] = read_published(Path(results))
     statuses = read_statuses(Path(results), practice)
     return build_report(summary, statuses, records, ledger, dt.datetime.now(dt.UTC))
 

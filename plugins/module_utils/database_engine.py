@@ -199,6 +199,10 @@ class Engine(ABC):
         machine.call(*argv, user=None, stdin=b"", timeout=None) gives rc, out, err, seconds, timed_out.
         """
 
+    def recovered(self, machine: Any, item: str, section: Mapping[str, Any], dump: str) -> Copy:
+        """Take the database that a person brought back in a machine with the commands of ``recovery``, out of ``dump``."""
+        return self.copy(machine, item, section)
+
     def inspect(self, dump: str) -> list[Finding]:
         """Look at a restored dump before it is loaded: is its end there? dump: a path here."""
         return []

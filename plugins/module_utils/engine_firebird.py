@@ -487,6 +487,12 @@ class Firebird(Engine):
             found = whole(stream.read(16), os.fstat(stream.fileno()).st_size)
         return [found] if found else []
 
+    def recovered(self, machine: Any, item: str, section: Mapping[str, Any], dump: str) -> FirebirdCopy:
+        """In its own place."""
+        copy = FirebirdCopy(machine, item)
+        copy._file = str(section["name"])
+        return copy
+
     def recovery(self, database: Database, version: str, dump: str, oracle: str) -> tuple[str, list[str]]:
         """Into a new file, which then takes its place."""
         place = str(database.path)

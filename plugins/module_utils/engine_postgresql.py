@@ -354,6 +354,12 @@ class Postgresql(Engine):
         """A database of its own in the machine."""
         return PostgresqlCopy(machine, item, section)
 
+    def recovered(self, machine: Any, item: str, section: Mapping[str, Any], dump: str) -> PostgresqlCopy:
+        """Under its own name."""
+        copy = PostgresqlCopy(machine, item, section)
+        copy.database = str(section["name"])
+        return copy
+
     def recovery(self, database: Database, version: str, dump: str, oracle: str) -> tuple[str, list[str]]:
         """Into an empty database. (The model refuses names with = in them, which would be read as connection options.)"""
         name, major = shlex.quote(database.label), version.split(".")[0]

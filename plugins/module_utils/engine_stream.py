@@ -159,6 +159,12 @@ class StreamEngine(Engine):
     def faults(self, database: Mapping[str, Any]) -> list[str]:
         """What is wrong with a job's settings."""
 
+    def recovered(self, machine: Any, item: str, section: Mapping[str, Any], dump: str) -> StreamCopy:
+        """The file that the kit's command saved: loading it is for the vendor."""
+        copy = StreamCopy(machine, section)
+        copy.load(dump)
+        return copy
+
     def recovery(self, database: Database, version: str, dump: str, oracle: str) -> tuple[str, list[str]]:
         """What the vendor says."""
         words = (

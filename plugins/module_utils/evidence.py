@@ -5,36 +5,53 @@ One line of ``ledger.jsonl`` is ``{"hash": ..., "record": {...}, "signature": ..
 BLAKE2b-256 of the canonical record, ``record.prev`` the hash of the record before it, ``signature`` the base64 body of
 an SSHSIG over the canonical record. A stranger needs python3, ssh-keygen and the pinned public key to check a ledger.
 
-Standard library only and free of Ansible: ``python3 evidence.py FOLDER SIGNERS`` verifies, wherever the file lies.
+What a crash leaves: a record that is being made is named in ``.pending.json`` until it is on disk. The next record takes
+what it finds there, and a half-written line, into its ``gap``, so that nothing is lost without a trace.
+
+Published heads: one line of text for each record, ``holdfast-head PRACTICE SEQ HASH AT``, kept where whoever has the ledger
+and its key does not get at it. They show what a signature cannot: that history was written anew, or its end cut off.
+
+Standard library only and free of Ansible: a copy of this one file verifies wherever it lies,
+``python3 evidence.py FOLDER --signers FILE``.
 """
 
 from __future__ import annotations
 
+import argparse
 import base64
 import binascii
-import fcntl
 import hashlib
 import json
 import os
 import re
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, NamedTuple
+
+try:
+    import fcntl
+except ImportError:  # a stranger's machine that is no Unix: it verifies and never writes
+    fcntl = None  # type: ignore[assignment]
 
 NAMESPACE = "holdfast-evidence"
 LEDGER = "ledger.jsonl"
 GENESIS = "0" * 64
 SCHEMA = 1
-KINDS = ("proof", "drill", "backup", "retirement", "deletion", "kit_check")
+KINDS = ("proof", "drill", "backup", "retirement", "deletion", "kit_check", "break_glass", "sign_off")
+# A clock that is further off than this is named: data loss is told from two clocks.
+SKEW_LIMIT_S = 60
 _ARMOUR = ("-----BEGIN SSH SIGNATURE-----", "-----END SSH SIGNATURE-----")
 _SSHSIG = b"SSHSIG\x00\x00\x00\x01"
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
+# Wherever it was kept, also quoted in a mail: only the line itself counts.
+_HEAD = re.compile(r"holdfast-head ([a-z0-9-]+) (\d+) ([0-9a-f]{64}) (\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ)(?!\S)")
 
 
 class EvidenceError(Exception):
@@ -48,21 +65,38 @@ class Signer(NamedTuple):
     key_id: str
 
 
+class Head(NamedTuple):
+    """What is published of a record, so that nobody can take it back."""
+
+    practice: str
+    seq: int
+    hash: str
+    at: str
+
+    def line(self) -> str:
+        """The text that is published."""
+        return f"holdfast-head {self.practice} {self.seq} {self.hash} {self.at}"
+
+
 @dataclass(frozen=True)
 class Broken:
     """The first thing wrong in a ledger. ``check`` is one of unparsable, hash, chain, practice, unknown_signer,
-    signature, head."""
+    signature, head, published; ``field`` the part of the entry that is not as it must be."""
 
     line: int
     seq: int | None
     kind: str | None
     check: str
     message: str
+    field: str | None = None
 
 
 @dataclass(frozen=True)
 class Verification:
-    """What was checked: ``count`` whole records before ``broken`` (all of them when it is None)."""
+    """What was checked: ``count`` whole records before ``broken`` (all of them when it is None).
+
+    ``published``: how many published heads were found in the chain; None when none were given to compare with.
+    """
 
     count: int
     first: str | None = None
@@ -71,11 +105,12 @@ class Verification:
     kinds: Mapping[str, int] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     broken: Broken | None = None
+    published: int | None = None
 
     @property
     def ok(self) -> bool:
         """Zero checked is a failure."""
-        return self.broken is None and self.count > 0
+        return self.broken is None and self.count > 0 and self.published != 0
 
 
 # --- pure ------------------------------------------------------------------------------------------------------------
@@ -100,8 +135,12 @@ def new_record(
     signer: str,
     monotonic_ns: int | None = None,
     gap: Mapping[str, Any] | None = None,
+    facts: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Say what the record after ``last`` (a ledger entry, or None for the first) looks like."""
+    """Say what the record after ``last`` (a ledger entry, or None for the first) looks like.
+
+    facts: what is recorded beside the body: ``clocks`` (see clocks()) and ``run`` (with which options the play was run).
+    """
     record: dict[str, Any] = {
         "schema": SCHEMA,
         "seq": last["record"]["seq"] + 1 if last else 1,
@@ -116,7 +155,65 @@ def new_record(
         record["monotonic_ns"] = monotonic_ns
     if gap is not None:
         record["gap"] = dict(gap)
+    record.update(facts or {})
     return record
+
+
+def clocks(seen: Mapping[str, Mapping[str, Any] | None]) -> dict[str, Any]:
+    """Say what other machines' clocks said: {"limit_s", "seen": {NAME: {"at", "skew_s"} or None}, "skewed": [NAME]}.
+
+    seen: by machine ``at`` and ``skew_s``, seconds by which it is ahead of this one; None for one that did not answer.
+    """
+    rows = {name: {"at": str(each["at"]), "skew_s": each["skew_s"]} if each else None for name, each in seen.items()}
+    skewed = sorted(name for name, row in rows.items() if row and abs(row["skew_s"]) > SKEW_LIMIT_S)
+    return {"limit_s": SKEW_LIMIT_S, "seen": rows, "skewed": skewed}
+
+
+def head_of(entry: Mapping[str, Any]) -> Head:
+    """What to publish of an entry."""
+    record = entry["record"]
+    return Head(record["practice"], record["seq"], entry["hash"], record["at"])
+
+
+def parse_heads(text: str, practice: str | None = None) -> list[Head]:
+    """Find the published heads in a text of any kind, in their order; those of other practices are left out."""
+    # a mail as it was saved breaks long lines with a "=" that is not part of them
+    text = re.sub(r"=\r?\n", "", text)
+    found = [Head(match[1], int(match[2]), match[3], match[4]) for match in _HEAD.finditer(text)]
+    return [head for head in found if practice in (None, head.practice)]
+
+
+def missing_heads(have: Sequence[Head], want: Sequence[Head]) -> list[Head]:
+    """Say which heads are to be appended where ``have`` is published; want: those of the whole ledger.
+
+    Raises EvidenceError when what is published is not the history of this ledger: that is said, and nothing is put over it.
+    """
+    known = {head.seq: head for head in want}
+    for head in have:
+        mine = known.get(head.seq)
+        if mine != head:
+            what = f"is {mine.hash[:16]}... of {mine.at}" if mine else "is not there"
+            raise EvidenceError(
+                f"record {head.seq} was published as {head.hash[:16]}... of {head.at}, and {what} in this ledger: it was written "
+                "anew or cut off since. Nothing was published. Keep both as they are, find out who did that, and see "
+                "bin/holdfast verify-evidence --published"
+            )
+    published = {head.seq for head in have}
+    return [head for head in want if head.seq not in published]
+
+
+def check_heads(entries: Sequence[Mapping[str, Any]], heads: Sequence[Head]) -> Broken | None:
+    """Look for every published head in a chain that holds by itself; the first record that is another is named."""
+    for head in sorted(heads, key=lambda head: head.seq):
+        if head.seq > len(entries):
+            message = f"record {head.seq} was published at {head.at} and is gone: the end was cut off"
+            return Broken(len(entries) + 1, head.seq, None, "published", message, "seq")
+        entry = entries[head.seq - 1] if head.seq > 0 else None
+        if entry is None or (entry["hash"], entry["record"]["at"]) != (head.hash, head.at):
+            message = f"{head.hash[:16]}... of {head.at} was published for it: history was written anew"
+            kind = entry["record"]["kind"] if entry else None
+            return Broken(head.seq, head.seq, kind, "published", message, "hash")
+    return None
 
 
 def parse_line(line: bytes) -> dict[str, Any]:
@@ -196,17 +293,17 @@ def check_chain(
         seq, kind = record["seq"], record["kind"]
         owner = owner or record["practice"]
         if digest(record) != entry["hash"]:
-            why = ("hash", "the record is not the one its hash was made of")
+            why = ("hash", "the record is not the one its hash was made of", "record")
         elif record["prev"] != prev:
-            why = ("chain", "it does not follow the record before it: one was removed, moved or put in")
+            why = ("chain", "it does not follow the record before it: one was removed, moved or put in", "prev")
         elif seq != number:
-            why = ("chain", f"record number {number} was expected here, found {seq}")
+            why = ("chain", f"record number {number} was expected here, found {seq}", "seq")
         elif record["practice"] != owner:
-            why = ("practice", f"the record belongs to practice {record['practice']}, expected {owner}")
+            why = ("practice", f"the record belongs to practice {record['practice']}, expected {owner}", "practice")
         elif record["signer"] not in ids:
-            why = ("unknown_signer", f"signed by {record['signer']}, which is not pinned in the signers file")
+            why = ("unknown_signer", f"signed by {record['signer']}, which is not pinned in the signers file", "signer")
         elif _signature_blob(entry["signature"]) is None:
-            why = ("signature", "the signature is not an SSHSIG in its one spelling")
+            why = ("signature", "the signature is not an SSHSIG in its one spelling", "signature")
         else:
             entries.append(entry)
             prev = entry["hash"]
@@ -222,11 +319,31 @@ def time_notes(entries: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
     for entry in entries:
         record = entry["record"]
         if "gap" in record:
-            notes.append(f"record {record['seq']} notes a gap: a half-written line was moved aside before it")
+            notes += [f"record {record['seq']} notes a gap: {words}" for words in gap_words(record["gap"])]
+        notes += [f"record {record['seq']}: {words}" for words in run_words(record.get("run", {}))]
+        skewed = record.get("clocks", {}).get("skewed") or []
+        for name in skewed:
+            by, limit = record["clocks"]["seen"][name]["skew_s"], record["clocks"]["limit_s"]
+            ahead = "ahead of" if by > 0 else "behind"
+            notes.append(
+                f"record {record['seq']}: the clock of {name} was {abs(by)} s {ahead} this one (limit {limit} s)"
+            )
         if before and record["at"] < before:
             notes.append(f"record {record['seq']} is dated before the one it follows (clock set back)")
         before = record["at"]
     return tuple(notes)
+
+
+def gap_words(gap: Mapping[str, Any]) -> list[str]:
+    """Say a record's gap."""
+    words = ["a half-written line was moved aside before it"] if "file" in gap else []
+    return words + [f"a record of kind {lost['kind']} begun at {lost['at']} never came" for lost in gap.get("lost", ())]
+
+
+def run_words(run: Mapping[str, Any]) -> list[str]:
+    """Say with which options a play was run that leave something out."""
+    said = {"tags": "only with the tags", "skip_tags": "without the tags", "limit": "only on"}
+    return [f"run {words} {run[name]}" for name, words in said.items() if run.get(name)]
 
 
 def last_known(entries: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
@@ -286,7 +403,7 @@ def _memory_file(content: bytes) -> Iterator[int]:
         os.close(fd)
 
 
-def _keygen(arguments: Sequence[str], stdin: bytes, fd: int) -> subprocess.CompletedProcess[bytes]:
+def _keygen(arguments: Sequence[str], stdin: bytes, *fds: int) -> subprocess.CompletedProcess[bytes]:
     # SSH_ASKPASS_REQUIRE: a key with a passphrase is an error here, never a question to somebody's screen.
     environment = {
         "PATH": os.environ.get("PATH", os.defpath),
@@ -298,7 +415,7 @@ def _keygen(arguments: Sequence[str], stdin: bytes, fd: int) -> subprocess.Compl
         return subprocess.run(
             ["ssh-keygen", *arguments],
             input=stdin,
-            pass_fds=[fd],
+            pass_fds=fds,
             capture_output=True,
             env=environment,
             check=False,
@@ -347,25 +464,12 @@ def signature_holds(entry: Mapping[str, Any], signers_file: str, known: Sequence
     armoured = "\n".join([_ARMOUR[0], *wrapped, _ARMOUR[1], ""]).encode()
     # The key must have been valid when the record was made; _keygen sets TZ=UTC, so the time needs no suffix.
     moment = re.sub(r"\D", "", record["at"])
-    with _memory_file(armoured) as fd:
-        answer = _keygen(
-            [
-                "-Y",
-                "verify",
-                "-f",
-                signers_file,
-                "-I",
-                principal,
-                "-n",
-                NAMESPACE,
-                "-O",
-                "verify-time=" + moment,
-                "-s",
-                f"/proc/self/fd/{fd}",
-            ],
-            canonical(record),
-            fd,
-        )
+    # A signature is no secret: a plain file does, also where there is no /proc.
+    with tempfile.TemporaryDirectory(prefix="holdfast-") as folder:
+        file = Path(folder) / "signature"
+        file.write_bytes(armoured)
+        options = ["-f", signers_file, "-I", principal, "-n", NAMESPACE, "-O", "verify-time=" + moment, "-s", str(file)]
+        answer = _keygen(["-Y", "verify", *options], canonical(record))
     return answer.returncode == 0 and record["signer"].encode() in answer.stdout
 
 
@@ -383,6 +487,7 @@ class Ledger:
     def __init__(self, folder: str) -> None:
         self.folder = Path(folder)
         self.path = self.folder / LEDGER
+        self._pending = self.folder / ".pending.json"
 
     def lines(self) -> list[bytes]:
         """Return all lines, a torn last one included; no ledger is no lines."""
@@ -410,8 +515,10 @@ class Ledger:
         key: SigningKey,
         at: str | None = None,
         monotonic_ns: int | None = None,
+        facts: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
         """Sign and append one record; return its entry ``{"hash", "record", "signature"}``."""
+        at = at or utc_now()
         self.folder.mkdir(mode=0o750, parents=True, exist_ok=True)
         with self._locked():
             whole, torn = self._tail()
@@ -422,8 +529,14 @@ class Ledger:
                     f"{practice}. Check practice_evidence_dir."
                 )
             gap = self._move_aside(torn, last)
-            entry = sealed(new_record(last, practice, kind, body, at or utc_now(), key.key_id, monotonic_ns, gap), key)
+            lost = self._lost(last)
+            if lost:
+                gap = {**(gap or {}), "lost": lost}
+            record = new_record(last, practice, kind, body, at, key.key_id, monotonic_ns, gap, facts)
+            self._note_pending([*lost, {"at": at, "kind": kind, "seq": record["seq"]}])
+            entry = sealed(record, key)
             self._write(canonical(entry) + b"\n")
+            self._pending.unlink()
         return entry
 
     @contextmanager
@@ -478,12 +591,42 @@ class Ledger:
             "file": aside.name,
         }
 
+    def _lost(self, last: Mapping[str, Any] | None) -> list[dict[str, Any]]:
+        """Records that were begun by writers that are dead, and that are not in the ledger. Called with the lock held."""
+        try:
+            noted = json.loads(self._pending.read_text(encoding="ascii"))
+        except FileNotFoundError:
+            return []
+        except ValueError:  # cut short itself: that something was begun is all that is known
+            noted = [{"at": utc_now(), "kind": "unknown", "seq": sys.maxsize}]
+        seq = last["record"]["seq"] if last else 0
+        return [each for each in noted if each["seq"] > seq]
+
+    def _note_pending(self, noted: Sequence[Mapping[str, Any]]) -> None:
+        # beside and then in place: a full disk must not take away what an earlier crash left
+        fresh = self.folder / ".pending.new"
+        with fresh.open("wb") as handle:
+            handle.write(canonical(list(noted)))
+            handle.flush()
+            os.fsync(handle.fileno())
+        fresh.replace(self._pending)
+        self._sync_folder()
+
     def _write(self, line: bytes) -> None:
+        """Append a line whole, or leave the ledger as it was."""
         fd = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o640)
         with os.fdopen(fd, "wb", buffering=0) as handle:
-            if handle.write(line) != len(line):
-                raise EvidenceError(f"{self.path}: the disk took only a part of the record; free some space, run again")
-            os.fsync(handle.fileno())
+            before = os.fstat(fd).st_size
+            try:
+                if handle.write(line) != len(line):
+                    raise EvidenceError(
+                        f"{self.path}: the disk took only a part of the record, which was not written; free some space, "
+                        "run again"
+                    )
+                os.fsync(fd)
+            except (OSError, EvidenceError):
+                os.ftruncate(fd, before)
+                raise
         self._sync_folder()
 
     def _sync_folder(self) -> None:
@@ -516,11 +659,18 @@ def _sound(line: bytes, path: Path) -> dict[str, Any]:
 # --- verification ----------------------------------------------------------------------------------------------------
 
 
-def verify(folder: str, signers_file: str, practice: str | None = None, head: str | None = None) -> Verification:
+def verify(
+    folder: str,
+    signers_file: str,
+    practice: str | None = None,
+    head: str | None = None,
+    published: Sequence[Head] | None = None,
+) -> Verification:
     """Check every record; the first break in ledger order is the one named.
 
-    ``head`` is the hash of a record known from elsewhere (a report, an offsite copy): it must be in the chain. Without
-    it nobody can see that records were cut off the end. Raises EvidenceError when there is nothing to read.
+    ``head`` is the hash of a record known from elsewhere (a report), ``published`` are heads that were kept elsewhere: each
+    must be in the chain. Without them nobody can see that records were cut off the end, or all of them written anew by
+    somebody who has the key. Raises EvidenceError when there is nothing to read.
     """
     path = Path(folder)
     if not path.is_dir():
@@ -538,34 +688,66 @@ def verify(folder: str, signers_file: str, practice: str | None = None, head: st
     if False in holds:
         first = holds.index(False)
         record = entries[first]["record"]
-        broken = Broken(
-            first + 1, record["seq"], record["kind"], "signature", "the pinned key did not sign this record"
-        )
+        why = "the pinned key did not sign this record"
+        broken = Broken(first + 1, record["seq"], record["kind"], "signature", why, "signature")
         entries = entries[:first]
+    elif broken is not None and broken.check == "hash":
+        broken = _which_side(broken, parse_line(lines[broken.line - 1]), signers_file, known)
     if broken is None and head is not None and head not in [entry["hash"] for entry in entries]:
-        broken = Broken(len(lines), None, None, "head", f"the known record {head[:16]}... is gone: the end was cut off")
-    kinds: dict[str, int] = {}
-    for entry in entries:
-        kinds[entry["record"]["kind"]] = kinds.get(entry["record"]["kind"], 0) + 1
+        why = f"the known record {head[:16]}... is gone: the end was cut off"
+        broken = Broken(len(lines), None, None, "head", why)
+    owner = practice or (entries[0]["record"]["practice"] if entries else None)
+    mine = None if published is None else [one for one in published if one.practice == owner]
+    if broken is None and mine:
+        broken = check_heads(entries, mine)
     return Verification(
         count=len(entries),
         first=entries[0]["record"]["at"] if entries else None,
         last=entries[-1]["record"]["at"] if entries else None,
         head=entries[-1]["hash"] if entries else None,
-        kinds=kinds,
-        notes=time_notes(entries),
+        kinds=_counted(entries),
+        notes=time_notes(entries) + _unpublished(len(entries), mine),
         broken=broken,
+        published=None if mine is None else len(mine),
     )
+
+
+def _which_side(broken: Broken, entry: Mapping[str, Any], signers_file: str, known: Sequence[Signer]) -> Broken:
+    """Tell which of record and hash was touched: the signature is over the record."""
+    named = entry["record"]["signer"] in {signer.key_id for signer in known}
+    if named and _signature_blob(entry["signature"]) and signature_holds(entry, signers_file, known):
+        return replace(broken, field="hash", message="the hash is not that of its record, which is as it was signed")
+    return broken
+
+
+def _counted(entries: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+    kinds: dict[str, int] = {}
+    for entry in entries:
+        kinds[entry["record"]["kind"]] = kinds.get(entry["record"]["kind"], 0) + 1
+    return kinds
+
+
+def _unpublished(count: int, heads: Sequence[Head] | None) -> tuple[str, ...]:
+    """Say how far what was published reaches."""
+    newest = max((head.seq for head in heads or ()), default=count)
+    return (f"records from {newest + 1} to {count} were not published there yet",) if newest < count else ()
 
 
 def _say(line: str) -> None:
     sys.stdout.write(line + "\n")
 
 
-def main_verify(folder: str, signers: str, practice: str | None = None, head: str | None = None) -> int:
+def main_verify(
+    folder: str,
+    signers: str,
+    practice: str | None = None,
+    head: str | None = None,
+    published: Sequence[str] = (),
+) -> int:
     """Print the result for people. Return 0 when every record holds, 1 when not (or there is none), 3 for bad input."""
     try:
-        result = verify(folder, signers, practice, head)
+        heads = [found for file in published for found in read_heads(file)] if published else None
+        result = verify(folder, signers, practice, head, heads)
     except EvidenceError as error:
         sys.stderr.write(f"verify-evidence: {error}\n")
         return 3
@@ -574,25 +756,61 @@ def main_verify(folder: str, signers: str, practice: str | None = None, head: st
         broken = result.broken
         name = f"record {broken.seq}" if broken.seq is not None else "record"
         kind = f", kind {broken.kind}" if broken.kind else ""
+        field = f" (field {broken.field})" if broken.field else ""
         _say(f"FAIL {ledger}")
         _say(f"  first broken: {name} at line {broken.line}{kind}")
-        _say(f"  check failed: {broken.check}: {broken.message}")
-        _say(f"  {result.count} records before it hold; nothing after it counts")
+        _say(f"  check failed: {broken.check}{field}: {broken.message}")
+        if broken.check == "published":
+            _say(f"  {result.count} records hold by themselves: whoever wrote them anew had the key")
+        else:
+            _say(f"  {result.count} records before it hold; nothing after it counts")
         return 1
     if not result.ok:
-        _say(f"FAIL {ledger}\n  no record: zero checked is a failure")
+        _say(f"FAIL {ledger}")
+        if result.count:
+            _say("  no published head of this practice in what was given: zero checked is a failure")
+        else:
+            _say("  no record: zero checked is a failure")
         return 1
     _say(f"ok {ledger}")
     _say(f"  {result.count} records from {result.first} to {result.last}")
     _say("  " + ", ".join(f"{count} {kind}" for kind, count in sorted(result.kinds.items())))
     _say(f"  hashes, chain and signatures hold; head {result.head}")
+    if result.published is not None:
+        _say(f"  {result.published} published heads are in the chain")
     for note in result.notes:
         _say(f"  note: {note}")
     return 0
 
 
+def read_heads(file: str) -> list[Head]:
+    """Read the published heads that a file holds, or every file of a folder, whatever else is in it. Raises EvidenceError."""
+    place = Path(file)
+    try:
+        files = sorted(each for each in place.iterdir() if each.is_file()) if place.is_dir() else [place]
+        return [head for each in files for head in parse_heads(each.read_bytes().decode("utf-8", "replace"))]
+    except OSError as error:
+        raise EvidenceError(
+            f"{file} cannot be read: expected a file or folder of published heads ({error.strerror})"
+        ) from error
+
+
+def main(arguments: Sequence[str], program: str = "evidence.py") -> int:
+    """Verify as the command line says; returns the exit code."""
+    text = "Verify a folder of evidence against a pinned key. Needs only Python 3.9 and ssh-keygen."
+    parser = argparse.ArgumentParser(prog=program, description=text)
+    parser.add_argument("folder", metavar="FOLDER", help="the folder that holds ledger.jsonl")
+    parser.add_argument("--signers", metavar="FILE", required=True, help="the pinned public keys (evidence_signers)")
+    parser.add_argument("--practice", metavar="ID", help="accept records of this practice only")
+    parser.add_argument("--head", metavar="HASH", help="the hash of a record that is known to have been there")
+    help_text = "heads that were published elsewhere (holdfast-head ...): each must be in the chain; may be repeated"
+    parser.add_argument("--published", metavar="FILE", action="append", default=[], help=help_text)
+    try:
+        options = parser.parse_args(list(arguments))
+    except SystemExit as end:  # argparse's own code for a wrong command line is 2, which stands for INCONCLUSIVE here
+        return 3 if end.code else 0
+    return main_verify(options.folder, options.signers, options.practice, options.head, options.published)
+
+
 if __name__ == "__main__":
-    if len(sys.argv) != 3:
-        sys.stderr.write("usage: python3 evidence.py FOLDER SIGNERS\n")
-        sys.exit(3)
-    sys.exit(main_verify(sys.argv[1], sys.argv[2]))
+    sys.exit(main(sys.argv[1:]))

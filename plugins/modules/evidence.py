@@ -12,6 +12,7 @@ description:
   - Appends one record to C(ledger.jsonl) in the evidence folder. Records are canonical JSON, chained by hash and signed
     with an SSH key; C(bin/holdfast verify-evidence) checks them without Ansible.
   - A line that a crash left half written is moved aside, and the next record notes the gap.
+  - A record that was begun and never came, as its play was killed, is noted by the next one as well.
   - Refuses to add to a ledger whose last record is broken, to the ledger of another practice, and to sign with a key
     that O(signers) does not pin.
   - Runs where the ledger lies, which is the control node.
@@ -34,10 +35,23 @@ options:
   kind:
     description: What the record is about. Needed to append.
     type: str
-    choices: [proof, drill, backup, retirement, deletion, kit_check]
+    choices: [proof, drill, backup, retirement, deletion, kit_check, break_glass, sign_off]
   body:
     description: What is recorded. Counts, hashes, times and verdicts; no patient data, no file names. Needed to append.
     type: dict
+  clocks:
+    description:
+      - What the clocks of other machines said, by machine, as C(clock) of M(holdfast.practice.evidence_head); an empty
+        dict for one that did not answer. Kept in the record beside this machine's own time. One that is more than a
+        minute off is named there and by C(bin/holdfast verify-evidence).
+    type: dict
+    default: {}
+  run:
+    description:
+      - With which options the play was run that leave something out, C(tags), C(skip_tags) and C(limit), each as text
+        and empty without one. Kept in the record.
+    type: dict
+    default: {}
   key:
     description: The OpenSSH private key that signs, as text. It is never written to a disk. Needed to append.
     type: str
@@ -94,10 +108,22 @@ verdict:
   type: str
   sample: PASS
 gap:
-  description: Whether the record notes a half-written line before it.
+  description: Whether the record notes a half-written line before it, or a record that was begun and never came.
   returned: O(state=present)
   type: bool
   sample: false
+skewed:
+  description: The machines of O(clocks) whose clock is too far from this one's.
+  returned: O(state=present)
+  type: list
+  elements: str
+  sample: []
+heads:
+  description: What to publish elsewhere of every record of the ledger, the new one included, as lines of text.
+  returned: success
+  type: list
+  elements: str
+  sample: ["holdfast-head harbour-street 1 5f0c2f0c... 2026-11-21T20:35:00Z"]
 known:
   description: The snapshots that the newest evidence names, by C(host/job).
   returned: O(state=read)
@@ -122,6 +148,8 @@ from ansible_collections.holdfast.practice.plugins.module_utils.evidence import 
     Ledger,
     SigningKey,
     canonical,
+    clocks,
+    head_of,
     last_about,
     last_known,
     new_record,
@@ -137,6 +165,7 @@ def read(ledger: Ledger) -> dict[str, Any]:
     return {
         "seq": last["record"]["seq"] if last else 0,
         "hash": last["hash"] if last else "",
+        "heads": [head_of(entry).line() for entry in entries],
         "known": last_known(entries),
         "about": last_about(entries),
     }
@@ -153,19 +182,17 @@ def append(ledger: Ledger, params: Mapping[str, Any], check_mode: bool) -> dict[
                 f"{params['signers']}. Expected the key that `bin/holdfast secrets` made for this practice: check "
                 "vault_evidence_key and the signers file."
             )
+    run = {name: str(text) for name, text in params["run"].items() if text}
+    told = (
+        {"clocks": clocks({name: seen or None for name, seen in params["clocks"].items()})} if params["clocks"] else {}
+    )
+    facts = {**told, **({"run": run} if run else {})}
+    about = (params["practice"], params["kind"], params["body"])
     if check_mode:
-        record = new_record(
-            ledger.last(),
-            params["practice"],
-            params["kind"],
-            params["body"],
-            utc_now(),
-            key.key_id,
-            time.monotonic_ns(),
-        )
+        record = new_record(ledger.last(), *about, utc_now(), key.key_id, time.monotonic_ns(), facts=facts)
         record_hash = ""
     else:
-        entry = ledger.append(params["practice"], params["kind"], params["body"], key, monotonic_ns=time.monotonic_ns())
+        entry = ledger.append(*about, key, monotonic_ns=time.monotonic_ns(), facts=facts)
         record, record_hash = entry["record"], entry["hash"]
     return {
         "seq": record["seq"],
@@ -173,6 +200,8 @@ def append(ledger: Ledger, params: Mapping[str, Any], check_mode: bool) -> dict[
         "at": record["at"],
         "verdict": str(params["body"].get("verdict", "")),
         "gap": "gap" in record,
+        "skewed": record.get("clocks", {}).get("skewed", []),
+        "heads": [head_of(entry).line() for entry in ledger.entries()],
         "diff": {
             "before": "",
             "after": canonical(record).decode() + "\n",
@@ -191,6 +220,8 @@ def main() -> None:
             "state": {"type": "str", "choices": ["present", "read"], "default": "present"},
             "kind": {"type": "str", "choices": list(KINDS)},
             "body": {"type": "dict"},
+            "clocks": {"type": "dict", "default": {}},
+            "run": {"type": "dict", "default": {}},
             "key": {"type": "str", "no_log": True},
             "signers": {"type": "path"},
         },

@@ -189,6 +189,7 @@ class _Compiler:
             "practice_results_dir": f"{self.folder}/results",
             "practice_summary": self.summary(),
             **self.mail_everywhere(),
+            "practice_evidence_places": self.places(),
             "practice_retired": {name: self.retired(host) for name, host in self.gone.items()},
         }
 
@@ -196,6 +197,18 @@ class _Compiler:
         mail = self.practice.alerts.mail if self.practice.alerts else None
         facts = {"practice_mail_user": mail.user, "practice_mail_ca": mail.ca} if mail else {}
         return {key: value for key, value in facts.items() if value}
+
+    def places(self) -> dict[str, Any]:
+        """Say where heads of the evidence are published: a file on every NAS, and what the document adds to it."""
+        publish = self.practice.evidence.publish if self.practice.evidence else None
+        places: dict[str, Any] = {"mountpoint": POOL_MOUNT, "nas_folder": f"{POOL_MOUNT}/evidence"}
+        if publish and publish.folder:
+            places["folder"] = publish.folder
+        mail = self.mail()
+        if publish and publish.mail and mail:
+            login = {"password": Template("{{ vault_mail_password }}")} if "user" in mail else {}
+            places["mail"] = {**mail, "to": list(publish.mail), **login}
+        return places
 
     def retired(self, host: Retired) -> dict[str, Any]:
         """Give what retire_host.yml needs to know of a host that is no part of the inventory any more."""
@@ -558,7 +571,9 @@ class _Compiler:
             "restore_host_practice": self.id,
             "restore_host_name": name,
             "restore_host_driver": host.driver,
+            # age: a break-glass rehearsal opens the recovery kit there
             "restore_host_packages": [
+                "age",
                 *dict.fromkeys([*(each for engine in sorted(engines) for each in RESTORE_PACKAGES[engine]), *checks]),
                 "restic",
             ],

@@ -587,6 +587,24 @@ class Mail(Part):
     )
 
 
+class Publish(Part):
+    """Where the heads of the evidence are kept beside the NAS, so that nobody can write the past anew."""
+
+    folder: AbsolutePath | None = Field(
+        default=None,
+        description="a folder that the control node reaches and others keep, such as /media/manager/evidence",
+    )
+    mail: Annotated[list[Email], Several] | None = Field(
+        default=None, description="a list of mail addresses that get a mail for each record, sent as alerts are"
+    )
+
+
+class Evidence(Part):
+    """What is done with the signed records beyond keeping them."""
+
+    publish: Publish = Field(description="{folder: /media/manager/evidence, mail: [manager@example.org]}")
+
+
 class Alerts(Part):
     """Whom to tell when something is late, wrong or silent."""
 
@@ -654,6 +672,10 @@ class Practice(Part):
     power: Annotated[dict[HostId, Ups], NamedParts] | None = Field(default=None, description="the UPSs, by name")
     prove: Annotated[dict[Name, Often], NamedParts] | None = Field(
         default=None, description="how often a restore of an item is proven: daily, weekly or monthly"
+    )
+    evidence: Evidence | None = Field(
+        default=None,
+        description="{publish: {folder: FOLDER, mail: [ADDRESS]}}: where else heads of the evidence are kept",
     )
     alerts: Alerts | None = Field(default=None, description="{mail: {relay, sender}, heartbeat: ADDRESS}")
     programs: Programs | None = Field(default=None, description="{restic: {file: FILE, sha256: SUM}}")

@@ -13,6 +13,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from .report_chart import power_chart
+from .report_rehearsals import break_glass, published, sign_offs
 from .report_words import age, ago, amount, clock_time, duration, parse_time, plural, size
 
 # How long after a proof the next one must be there: the promise, and some air for the night it runs in.
@@ -70,10 +71,12 @@ def build_report(
 
     summary: practice_summary of the compiled inventory (compiler.summary()). statuses: status records as the agents wrote
     them. records: the records of the ledger, oldest first, up to the first broken one. ledger: {"ok", "count", "head",
-    "broken": None or {"line", "seq", "check", "message"}, "notes": [text], "error": text or None}. now: an aware time.
+    "broken": None or {"line", "seq", "check", "message"}, "notes": [text], "error": text or None, "published": what
+    results/published.json says, None without one}. now: an aware time.
 
-    Returns {"practice", "made", "date", "verdict", "figures": [5], "findings", "items", "power", "ledger", "unchecked",
-    "contacts", "glossary", "text"}; all leaves are text, numbers, booleans or None, and none of it is HTML.
+    Returns {"practice", "made", "date", "verdict", "figures": [5], "findings", "items", "power", "ledger", "glass",
+    "sign_offs", "unchecked", "contacts", "glossary", "text"}; all leaves are text, numbers, booleans or None, and none of
+    it is HTML.
     """
     practice = summary.get("practice") or {}
     zone = ZoneInfo(str(practice.get("timezone") or "UTC"))
@@ -83,7 +86,8 @@ def build_report(
     items = [_item(item, claims, proofs, objectives, now, zone) for item in _promised(summary)]
     power = [_power(ups, name, records, now, zone) for name, ups in sorted((summary.get("power") or {}).items())]
     chain = _ledger(ledger, records, now, zone)
-    findings = _findings(items, power, chain, records)
+    glass = break_glass(records, now, zone)
+    findings = _findings(items, power, chain, records, glass)
     figures = [
         _backup_figure(items),
         _loss_figure(items, objectives),
@@ -118,7 +122,9 @@ def build_report(
         "items": items,
         "power": power,
         "ledger": chain,
-        "unchecked": _unchecked(summary, items, power),
+        "glass": glass,
+        "sign_offs": sign_offs(records, zone),
+        "unchecked": _unchecked(summary, items, power, glass),
         "contacts": _contacts(summary),
         "glossary": [{"word": word, "meaning": meaning} for word, meaning in GLOSSARY],
         "text": text_block(figures),
@@ -445,9 +451,14 @@ def _ledger(
         state, text = "ok", f"All {plural(count, 'record')} follow one another and carry the practice's signature."
     if last is not None and (last - now).total_seconds() > CLOCK_SLACK_S:
         state, text = "bad", f"The newest record is dated in the future: a clock is wrong. {text}"
+    where = ""
+    if state == "ok" and "published" in ledger:
+        state, where = published(ledger["published"], count)
+        text = text if state == "ok" else where
     return {
         "state": state,
         "text": text,
+        "published": where,
         "count": count,
         "head": str(ledger.get("head") or ""),
         "last": clock_time(last, zone) if last else "never",
@@ -463,6 +474,7 @@ def _findings(
     power: Sequence[Mapping[str, Any]],
     chain: Mapping[str, Any],
     records: Sequence[Mapping[str, Any]],
+    glass: Mapping[str, Any],
 ) -> list[dict[str, str]]:
     """Everything that is not good, the worst first."""
     found = []
@@ -482,6 +494,9 @@ def _findings(
         if ups["state"] in {"warn", "bad"}:
             text = f"power drill: {ups['value']}. {ups['detail']}".strip()
             found.append({"state": ups["state"], "where": ups["ups"], "text": text})
+    if glass["state"] in {"warn", "bad"}:
+        text = f"break-glass rehearsal: {glass['value']}. {glass['detail']}".strip()
+        found.append({"state": glass["state"], "where": "Recovery kit", "text": text})
     if chain["state"] != "ok":
         found.append({"state": chain["state"], "where": "Evidence ledger", "text": chain["text"]})
     return sorted(found, key=lambda finding: -SEVERITY[finding["state"]])
@@ -592,7 +607,10 @@ def _power_figure(power: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def _unchecked(
-    summary: Mapping[str, Any], items: Sequence[Mapping[str, Any]], power: Sequence[Mapping[str, Any]]
+    summary: Mapping[str, Any],
+    items: Sequence[Mapping[str, Any]],
+    power: Sequence[Mapping[str, Any]],
+    glass: Mapping[str, Any],
 ) -> list[dict[str, str]]:
     """What this report says nothing about, in red where it was promised."""
     found = []
@@ -612,6 +630,8 @@ def _unchecked(
             found.append({"state": "warn", "text": f"power from {ups['ups']}: no machine was really switched off"})
     if not power:
         found.append({"state": "none", "text": "power cuts: the practice document names no UPS"})
+    if glass["state"] == "none":
+        found.append({"state": "none", "text": "recovery with the kit alone: never rehearsed"})
     copies = summary.get("copies") or {}
     if "offsite" not in copies:
         found.append(

@@ -47,6 +47,15 @@ def _failed(path: Path, message: str) -> dict[str, Any]:
     }
 
 
+def read_published(folder: Path) -> dict[str, Any] | None:
+    """Return what FOLDER/published.json says of published heads; None for one that is not there or cannot be read."""
+    try:
+        found = json.loads((folder / "published.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
 def read_ledger(folder: Path, signers: Path, practice: str) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """Return (records up to the first broken one, what the verification found); see report.build_report() for both."""
     state: dict[str, Any] = {"ok": False, "count": 0, "head": None, "broken": None, "notes": [], "error": None}

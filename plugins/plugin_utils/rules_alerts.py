@@ -76,4 +76,14 @@ def _routes(view: View) -> Iterator[Problem]:
             yield view.problem(path, got, "at least one alert route outside the site", fix, key=not own_relay)
 
 
-RULES = (_routes,)
+def _published(view: View) -> Iterator[Problem]:
+    evidence = view.document.data.get("evidence")
+    publish = evidence.get("publish") if isinstance(evidence, dict) else None
+    alerts = view.document.data.get("alerts")
+    if isinstance(publish, dict) and "mail" in publish and not (isinstance(alerts, dict) and "mail" in alerts):
+        got = "there is no alerts.mail, which says how mails are sent"
+        fix = "add alerts: {mail: {relay: HOST, sender: ADDRESS}}"
+        yield view.problem(("evidence", "publish", "mail"), got, "a way to send them", fix)
+
+
+RULES = (_routes, _published)

@@ -208,13 +208,11 @@ def test_evidence_is_verified_without_any_package(tmp_path):
     copy = copy_of_holdfast(tmp_path)
     (copy / "plugins" / "module_utils").mkdir(parents=True)
     verifier = copy / "plugins" / "module_utils" / "evidence.py"
-    verifier.write_text(
-        "def main_verify(folder, signers, practice=None, head=None):\n    print(folder, signers, practice, head)\n    return 1\n"
-    )
+    verifier.write_text("def main(arguments, program):\n    print(program, *arguments)\n    return 1\n")
     result = run(
         *bare_python(), copy / "bin" / "holdfast", "verify-evidence", "F", "--signers", "S", "--head", "H", cwd="/"
     )
-    assert (result.returncode, result.stdout) == (1, "F S None H\n")
+    assert (result.returncode, result.stdout) == (1, "holdfast verify-evidence F --signers S --head H\n")
     verifier.unlink()
     result = run(*bare_python(), copy / "bin" / "holdfast", "verify-evidence", "F", "--signers", "S", cwd="/")
     assert result.returncode == 3

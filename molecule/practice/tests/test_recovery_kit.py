@@ -77,7 +77,9 @@ def kit(standing, tmp_path_factory):
 
     place = tmp_path_factory.mktemp("kit")
     folder = place / "harbour-street"
-    shutil.copytree(standing.folder, folder, symlinks=True)
+    shutil.copytree(standing.folder, folder, symlinks=True, ignore=shutil.ignore_patterns("evidence"))
+    # one practice has one ledger: a second history would be refused where heads are published
+    (folder / "evidence").symlink_to(standing.folder / "evidence")
     owner = pyrage.x25519.Identity.generate()
     key = place / "owner.key"
     key.touch(mode=0o600)
@@ -225,6 +227,41 @@ def test_the_commands_of_the_kit_bring_back_files_and_database(kit, hosts):
         assert int(asked) == rows
     finally:
         server.run("rm -rf /root/kit /restored; runuser -u postgres -- dropdb --if-exists kit_trial")
+
+
+def test_a_blank_machine_with_the_kit_alone_comes_back(standing, kit):
+    done = standing.play(
+        "break_glass.yml", "-v", "-e", f"identity={kit.key}", "-e", "items=clinical_db,documents", folder=kit.folder
+    )
+    assert done.returncode == 0, done.stdout[-4000:]
+    assert leaked(standing, done.stdout + done.stderr) == []
+    assert kit.key.read_text().strip() not in done.stdout + done.stderr
+    record = json.loads((kit.folder / "evidence/ledger.jsonl").read_text().splitlines()[-1])["record"]
+    body = record["body"]
+    assert (record["kind"], body["verdict"]) == ("break_glass", "PASS")
+    assert {item["item"]: item["verdict"] for item in body["items"]} == {"clinical_db": "PASS", "documents": "PASS"}
+    assert [row["item"] for row in body["not_run"]] == ["desk_files"]
+    database, documents = body["items"]
+    assert database["rows"] > 10_000
+    assert database["queries"] > 5
+    assert documents["files"] > 100
+    # doors that are open to others and shut to the machine, and the data came through the one that was left
+    blocked = body["blocked"]
+    assert (blocked["open_from_machine"], blocked["default_route"]) == (0, False)
+    assert blocked["open_from_here"] >= 2
+    assert blocked["bytes_of_nas"] > 1_000_000
+    assert set(body["figures"]["phases"]) == {
+        "tools_s",
+        "open_kit_s",
+        "fetch_s",
+        "restore_s",
+        "load_s",
+        "first_query_s",
+    }
+    assert min(body["figures"]["phases"].values()) > 0
+    assert body["kit"]["sha256"] == hashlib.sha256(kit.sealed.read_bytes()).hexdigest()
+    assert not Path("/var/lib/holdfast/restore/harbour-street-break-glass").exists()
+    assert standing.verify_evidence(kit.folder / "evidence").returncode == 0
 
 
 def _put(host, path, content):

@@ -4,7 +4,11 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -15,8 +19,11 @@ from ansible_collections.holdfast.practice.plugins.module_utils.evidence import 
     Ledger,
     SigningKey,
     canonical,
+    clocks,
     digest,
+    head_of,
     main_verify,
+    parse_heads,
     sealed,
     verify,
 )
@@ -371,3 +378,243 @@ def test_a_long_ledger_is_checked_as_a_whole(folder, key, signers):
         lines.append(canonical(entry))
     put(folder, lines)
     assert verify(str(folder), signers).count == 100
+
+
+# --- which field, and what was published elsewhere -------------------------------------------------------------------
+
+
+def flipped(line: bytes, field: str) -> bytes:
+    entry = json.loads(line)
+    if field == "record":
+        entry["record"]["body"]["verdict"] = "FAIL"
+    else:
+        entry["hash"] = ("0" if entry["hash"][0] != "0" else "1") + entry["hash"][1:]
+    return canonical(entry)
+
+
+@pytest.mark.parametrize("field", ["record", "hash"])
+def test_the_signature_tells_whether_the_record_or_its_hash_was_edited(folder, four, signers, field, capsys):
+    broken = verify(put(folder, [four[0], flipped(four[1], field), *four[2:]]), signers).broken
+    assert (broken.line, broken.check, broken.field) == (2, "hash", field)
+    assert main_verify(str(folder), signers) == 1
+    assert f"hash (field {field})" in capsys.readouterr().out
+
+
+def heads_of(lines: list[bytes]) -> str:
+    return "".join(head_of(json.loads(line)).line() + "\n" for line in lines)
+
+
+def again(lines: list[bytes], key: SigningKey, start: int) -> list[bytes]:
+    """What somebody who has the key can do: write history anew from a record on, whole in itself."""
+    out, prev = list(lines[:start]), json.loads(lines[start - 1])["hash"] if start else GENESIS
+    for line in lines[start:]:
+        record = {**json.loads(line)["record"], "prev": prev, "body": {"verdict": "PASS", "better": True}}
+        entry = sealed(record, key)
+        prev = entry["hash"]
+        out.append(canonical(entry))
+    return out
+
+
+@pytest.mark.parametrize(
+    ("change", "seq"),
+    [
+        (lambda f, k: f, None),
+        (lambda f, k: f[:3], 4),
+        (lambda f, k: again(f, k, 0), 1),
+        (lambda f, k: again(f, k, 2), 3),
+        (lambda f, k: again(f[:3], k, 2), 3),
+    ],
+    ids=["whole", "cut off", "all anew", "anew from the third", "cut and anew"],
+)
+def test_a_history_written_anew_with_the_key_shows_against_published_heads(
+    folder, four, signers, key, tmp_path, change, seq, capsys
+):
+    put(folder, change(four, key))
+    assert verify(str(folder), signers).ok, "with the key, a chain of its own holds"
+    kept = tmp_path / "heads.txt"
+    kept.write_text(f"Subject: evidence\r\n\r\n> {heads_of(four)}".replace("\n", "\r\n"))
+    code = main_verify(str(folder), signers, published=[str(kept)])
+    said = capsys.readouterr().out
+    assert code == (0 if seq is None else 1)
+    assert ("4 published heads are in the chain" if seq is None else f"first broken: record {seq} at line") in said
+    assert ("check failed: published" in said) is (seq is not None)
+
+
+def test_published_heads_that_lag_are_a_note_and_none_is_a_failure(folder, four, signers, tmp_path, capsys):
+    put(folder, four)
+    kept = tmp_path / "heads.txt"
+    kept.write_text(heads_of(four[:2]))
+    assert main_verify(str(folder), signers, published=[str(kept)]) == 0
+    assert "records from 3 to 4 were not published there yet" in capsys.readouterr().out
+    kept.write_text(heads_of(four).replace(PRACTICE, "mill-lane"))
+    assert main_verify(str(folder), signers, published=[str(kept)]) == 1
+    assert "zero checked" in capsys.readouterr().out
+    assert main_verify(str(folder), signers, published=[str(tmp_path / "nowhere")]) == 3
+    (tmp_path / "many").mkdir()
+    for number, line in enumerate(four):
+        (tmp_path / f"many/{number}.eml").write_text(heads_of([line]))
+    assert verify(str(folder), signers, published=evidence.read_heads(str(tmp_path / "many"))).published == 4
+
+
+def test_a_head_is_read_only_whole(four):
+    line = heads_of(four[:1]).strip()
+    assert parse_heads(f"x {line}\n")[0].line() == line
+    assert parse_heads(line[:-1]) == []
+    assert parse_heads(f"{line}0") == []
+    assert parse_heads(line.upper()) == []
+
+
+# --- two clocks ------------------------------------------------------------------------------------------------------
+
+
+def test_both_clocks_are_kept_and_a_skew_beyond_the_limit_is_named(folder, key, signers):
+    seen = {
+        "nas1": {"at": "2026-11-21T22:30:00Z", "skew_s": 7200.5},
+        "nas2": {"at": "2026-11-21T20:30:30Z", "skew_s": 30.0},
+        "nas3": None,
+    }
+    facts = {"clocks": clocks(seen)}
+    entry = Ledger(str(folder)).append(PRACTICE, "proof", {}, key, at="2026-11-21T20:30:00Z", facts=facts)
+    assert entry["record"]["clocks"]["seen"] == seen
+    assert entry["record"]["clocks"]["skewed"] == ["nas1"]
+    result = verify(str(folder), signers)
+    assert result.ok
+    assert result.notes == ("record 1: the clock of nas1 was 7200.5 s ahead of this one (limit 60 s)",)
+    assert clocks({"nas1": {"at": "x", "skew_s": -60.1}})["skewed"] == ["nas1"]
+
+
+# --- crashes, with real processes ------------------------------------------------------------------------------------
+
+WRITER = """
+import os, signal, sys
+sys.path.insert(0, sys.argv[1])
+import evidence
+real = evidence.Ledger._write
+def die(self, line):
+    if sys.argv[4] == "written":
+        real(self, line)
+    elif sys.argv[4] == "half":
+        with self.path.open("ab") as handle:
+            handle.write(line[: len(line) // 2])
+    os.kill(os.getpid(), signal.SIGKILL)
+if sys.argv[4] != "whole":
+    evidence.Ledger._write = die
+key = evidence.SigningKey(open(sys.argv[3]).read())
+for number in range(int(sys.argv[5])):
+    evidence.Ledger(sys.argv[2]).append("harbour-street", "drill", {"n": number}, key)
+"""
+
+
+@pytest.fixture
+def write(tmp_path, folder, keys):
+    """Append in a process of its own: how it ends."""
+    program = Path(evidence.__file__).parent
+    (tmp_path / "writer.py").write_text(WRITER)
+    (tmp_path / "key").write_text(keys["own"][0])
+
+    def start(how: str, count: int = 1, environment: dict[str, str] | None = None, **options):
+        command = [sys.executable, "-B", tmp_path / "writer.py", program, folder, tmp_path / "key", how, str(count)]
+        return subprocess.Popen(command, env={**os.environ, **(environment or {})}, stderr=subprocess.PIPE, **options)
+
+    return start
+
+
+def sigkilled(process: subprocess.Popen) -> bool:
+    process.communicate(timeout=60)
+    return process.returncode == -signal.SIGKILL
+
+
+@pytest.mark.parametrize(
+    ("how", "lines", "gap"),
+    [("unwritten", 1, {"lost"}), ("half", 2, {"lost", "bytes", "digest", "file"}), ("written", 2, None)],
+)
+def test_a_writer_that_is_killed_leaves_no_half_record_and_a_gap_that_is_noted(
+    folder, key, signers, write, how, lines, gap
+):
+    Ledger(str(folder)).append(PRACTICE, "proof", {"verdict": "PASS"}, key)
+    assert sigkilled(write(how))
+    assert len(Ledger(str(folder)).lines()) == lines
+    entry = Ledger(str(folder)).append(PRACTICE, "proof", {"verdict": "PASS"}, key)
+    assert entry["record"]["seq"] == (3 if how == "written" else 2)
+    assert set(entry["record"].get("gap", {})) == (gap or set())
+    result = verify(str(folder), signers)
+    assert result.ok
+    assert any("a record of kind drill begun at" in note for note in result.notes) is (gap is not None)
+    assert "gap" not in Ledger(str(folder)).append(PRACTICE, "proof", {}, key)["record"]
+
+
+def test_every_one_of_several_lost_records_is_noted(folder, key, signers, write):
+    assert sigkilled(write("unwritten"))
+    assert sigkilled(write("unwritten"))
+    entry = Ledger(str(folder)).append(PRACTICE, "proof", {}, key)
+    assert (entry["record"]["seq"], len(entry["record"]["gap"]["lost"])) == (1, 2)
+    assert verify(str(folder), signers).ok
+
+
+def test_killed_while_ssh_keygen_signs(folder, key, signers, write, tmp_path):
+    real = shutil.which("ssh-keygen")
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/ssh-keygen").write_text(f'#!/bin/sh\n[ "$2" = sign ] && kill -9 $PPID\nexec {real} "$@"\n')
+    (tmp_path / "bin/ssh-keygen").chmod(0o755)
+    assert sigkilled(write("whole", environment={"PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}"}))
+    assert Ledger(str(folder)).lines() == []
+    assert Ledger(str(folder)).append(PRACTICE, "proof", {}, key)["record"]["gap"]["lost"][0]["kind"] == "drill"
+    assert verify(str(folder), signers).ok
+
+
+def test_a_pending_note_that_is_itself_damaged_still_is_a_gap(folder, key):
+    (folder / ".pending.json").write_text("[{")
+    assert Ledger(str(folder)).append(PRACTICE, "proof", {}, key)["record"]["gap"]["lost"][0]["kind"] == "unknown"
+
+
+def test_writers_of_several_processes_and_one_that_is_killed_among_them(folder, signers, write):
+    writers = [write("whole", 6) for _ in range(3)]
+    assert sigkilled(write("unwritten"))
+    for writer in writers:
+        assert writer.communicate(timeout=120)[1] == b""
+        assert writer.returncode == 0
+    result = verify(str(folder), signers)
+    noted = [note for note in result.notes if "never came" in note]
+    pending = (folder / ".pending.json").exists()
+    assert (result.ok, result.count) == (True, 18)
+    assert len(noted) == (0 if pending else 1)
+
+
+def test_a_full_disk_leaves_the_ledger_as_it_was(folder, key, signers, write):
+    import resource
+
+    Ledger(str(folder)).append(PRACTICE, "proof", {}, key)
+    before = (folder / "ledger.jsonl").read_bytes()
+
+    def small() -> None:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + 100, len(before) + 100))
+
+    full = write("whole", preexec_fn=small)
+    said = full.communicate(timeout=60)[1].decode()
+    assert full.returncode == 1
+    assert "took only a part of the record, which was not written" in said
+    assert (folder / "ledger.jsonl").read_bytes() == before
+    assert verify(str(folder), signers).ok
+    assert Ledger(str(folder)).append(PRACTICE, "proof", {}, key)["record"]["gap"]["lost"][0]["kind"] == "drill"
+
+
+# --- a stranger's machine --------------------------------------------------------------------------------------------
+
+
+def test_a_copy_of_the_one_file_verifies_without_anything_of_ours(folder, four, signers, tmp_path):
+    put(folder, four)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    shutil.copy(evidence.__file__, elsewhere / "verify.py")
+    (elsewhere / "heads").write_text(heads_of(four))
+    command = [sys.executable, "-I", "-S", elsewhere / "verify.py", folder, "--signers", signers]
+    done = subprocess.run(
+        [*command, "--published", elsewhere / "heads"], cwd="/", env={"PATH": os.defpath}, capture_output=True
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    put(folder, [four[0], *four[2:]])
+    done = subprocess.run(command, cwd="/", env={"PATH": os.defpath}, capture_output=True, check=False)
+    assert done.returncode == 1
+    assert b"record 3 at line 2, kind proof\n  check failed: chain (field prev)" in done.stdout
+    assert subprocess.run(command[:-2], env={"PATH": os.defpath}, capture_output=True, check=False).returncode == 3

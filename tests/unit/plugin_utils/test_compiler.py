@@ -308,14 +308,14 @@ def test_engines_of_other_kinds():
     pairs = ("database: {engine: postgresql, name: clinic}", "database: {engine: %s}")
     mariadb = changed((pairs[0], pairs[1] % "mariadb, name: clinic"))
     assert mariadb.host_vars["server1"]["backup_agent_jobs"][0]["database"]["engine"] == "mariadb"
-    assert mariadb.host_vars["proof1"]["restore_host_packages"] == ["mariadb-server", "restic"]
+    assert mariadb.host_vars["proof1"]["restore_host_packages"] == ["age", "mariadb-server", "restic"]
     sqlite = changed((pairs[0], pairs[1] % "sqlite, path: /srv/pms.db"))
     database = sqlite.host_vars["server1"]["backup_agent_jobs"][0]["database"]
     assert (database["engine"], database["path"], "name" in database) == ("sqlite", "/srv/pms.db", False)
-    assert sqlite.host_vars["proof1"]["restore_host_packages"] == ["python3", "restic"]
+    assert sqlite.host_vars["proof1"]["restore_host_packages"] == ["age", "python3", "restic"]
     firebird = changed((pairs[0], pairs[1] % "firebird, path: /srv/pms.fdb")).host_vars
     assert firebird["server1"]["backup_agent_jobs"][0]["database"]["engine"] == "firebird"
-    assert firebird["proof1"]["restore_host_packages"] == ["firebird4.0-server", "firebird4.0-utils", "restic"]
+    assert firebird["proof1"]["restore_host_packages"] == ["age", "firebird4.0-server", "firebird4.0-utils", "restic"]
 
 
 def test_vendors_dumps_bring_their_checks_and_the_packages_of_these():
@@ -326,7 +326,7 @@ def test_vendors_dumps_bring_their_checks_and_the_packages_of_these():
     assert {key: found[key] for key in ("engine", "dump", "check")} == {
         "engine": "command", "dump": ["/opt/dump", "--all"], "check": ["/usr/bin/gzip", "-t", "{dump}"]}  # fmt: skip
     assert "packages" not in found
-    assert command.host_vars["proof1"]["restore_host_packages"] == ["gzip", "restic-tools", "restic"]
+    assert command.host_vars["proof1"]["restore_host_packages"] == ["age", "gzip", "restic-tools", "restic"]
     pickup = changed((old, '    database: {engine: pickup, path: /srv/v, pattern: "*.bak", min_size: 2KiB}\n'))
     found = pickup.host_vars["server1"]["backup_agent_jobs"][0]["database"]
     figures = {"max_age_s": 26 * 3600, "min_size": 2048, "wait_s": 600}
@@ -341,7 +341,7 @@ def test_restore_host():
     variables = compiled().host_vars["proof1"]
     assert variables["ansible_connection"] == "local"
     assert variables["ansible_python_interpreter"] == "{{ ansible_playbook_python }}"
-    assert variables["restore_host_packages"] == ["postgresql-17", "restic"]
+    assert variables["restore_host_packages"] == ["age", "postgresql-17", "restic"]
     items = {entry["item"]: entry for entry in variables["restore_verify_items"]}
     assert list(items) == ["clinical_db", "documents", "desk_files"]
     assert items["clinical_db"]["engine"] == "postgresql"
@@ -519,3 +519,15 @@ def test_a_restic_of_ones_own_goes_to_every_host_with_backups_and_to_no_other(sa
     assert {host for host, each in found.items() if each} == set(inventory.groups["agents"])
     assert found["server1"] == {**given, "sha256": "ab" * 32}
     assert all("backup_agent_restic" not in variables for variables in compiled().host_vars.values())
+
+
+def test_heads_of_the_evidence_go_to_the_nas_always_and_elsewhere_where_the_document_says_so():
+    nas = {"mountpoint": "/srv/holdfast", "nas_folder": "/srv/holdfast/evidence"}
+    assert compiled().all_vars["practice_evidence_places"] == nas
+    places = changed(
+        ("copies:\n", "evidence: {publish: {folder: /media/manager, mail: [manager@x.example]}}\ncopies:\n"),
+        ("copies:\n", "alerts: {mail: {relay: mail.x.example, sender: h@x.example, user: holdfast}}\ncopies:\n"),
+    ).all_vars["practice_evidence_places"]
+    assert places["folder"] == "/media/manager"
+    assert (places["mail"]["to"], places["mail"]["relay"]) == (["manager@x.example"], "mail.x.example")
+    assert places["mail"]["password"] == "{{ vault_mail_password }}"

@@ -16,6 +16,7 @@ import jinja2
 import pyrage
 import pytest
 from ansible.parsing.vault import VaultLib, VaultSecret
+from ansible_collections.holdfast.practice.plugins.module_utils.break_glass import opening
 from ansible_collections.holdfast.practice.plugins.plugin_utils import kit_seal, recovery_kit, secrets
 from ansible_collections.holdfast.practice.plugins.plugin_utils.folder import load
 from ansible_collections.holdfast.practice.plugins.plugin_utils.recovery_kit import KitError
@@ -41,7 +42,12 @@ def page(printed):
     # autoescape stays off, as it is in Ansible
     environment = jinja2.Environment(loader=loader, undefined=jinja2.StrictUndefined)
     return environment.get_template("recovery_kit.html.j2").render(
-        kit={**printed, "file": "kit-2026-11-22.age", "sha256": "5f" * 32}
+        kit={
+            **printed,
+            "file": "kit-2026-11-22.age",
+            "sha256": "5f" * 32,
+            "opening": opening("kit-2026-11-22.age", printed["folder"]),
+        }
     )
 
 
