@@ -20,7 +20,6 @@ from ansible_collections.holdfast.practice.plugins.module_utils.verify_host impo
     MachineRestic,
     judge,
     run,
-    scan,
     structure,
 )
 
@@ -71,7 +70,13 @@ class World:
             for part, each in IDS.items()
         ]
 
-    def __call__(self, argv, env, timeout, stdin):
+    def __call__(self, argv, env, timeout, stdin, into=None, hear=None):
+        done = self.answer(argv, env)
+        if into:
+            into.write_bytes(done.out)
+        return done
+
+    def answer(self, argv, env):
         self.calls.append((list(argv), dict(env)))
         words = [
             word for word in argv[argv.index("restic") + 1 :] if not word.startswith("--no-") and ".pem" not in word
@@ -247,6 +252,24 @@ def test_a_manifest_with_another_count_is_not_believed(world):
     assert "manifest_damaged" in codes(world.fetch())
 
 
+def test_a_restored_file_that_the_disk_does_not_give_back_is_inconclusive(world, monkeypatch):
+    def broken(*_arguments):
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(os, "readv", broken)
+    part = world.fetch()
+    assert (verdicts(part)["files"], codes(part)) == (INCONCLUSIVE, {"restored_unreadable"})
+
+
+def test_what_fetch_keeps_is_short_and_for_root_only(world):
+    world.fetch()
+    kept = sorted(path.name for path in (world.folder / "proof").iterdir())
+    assert kept == ["clinical_db.index", "clinical_db.json", "progress.json"]
+    assert all(path.stat().st_mode & 0o777 == 0o600 for path in (world.folder / "proof").iterdir())
+    oracle = json.loads((world.folder / "proof/clinical_db.json").read_text())["oracle"]
+    assert (oracle["files"]["manifest"], oracle["files"]["count"]) == (2, 2)
+
+
 def test_the_structure_counts_packs(world):
     level = structure(world.restic())["levels"]["structure"]
     assert (level["verdict"], level["checked"]) == (PASS, 2)
@@ -255,17 +278,6 @@ def test_the_structure_counts_packs(world):
 def test_a_repository_without_packs_proves_nothing(world):
     world.fail["list"] = Done(0, b"", "", 0.1)
     assert structure(world.restic())["levels"]["structure"]["verdict"] == FAIL
-
-
-def test_scan_does_not_follow_links_and_takes_any_name(tmp_path):
-    tree = tmp_path / "tree"
-    (tree / "d").mkdir(parents=True)
-    (tree / "d" / "plain").write_bytes(b"x")
-    (tree / "link").symlink_to("/etc/passwd")
-    (tree / "folder").symlink_to("/etc")
-    (tree / os.fsdecode(b"b\xff")).write_bytes(b"y")
-    assert sorted(scan(str(tree))) == sorted(["/d/plain", "/" + os.fsdecode(b"b\xff")])
-    assert scan(str(tmp_path / "nothing")) == {}
 
 
 # --- judge
@@ -418,6 +430,37 @@ def test_a_command_is_ended_at_its_timeout_with_all_its_children():
 def test_a_command_gets_only_the_environment_it_is_given():
     done = run([sys.executable, "-c", "import os; print(os.environ.get('LEAK'), end='')"], {"A": "b"}, 30)
     assert (done.rc, done.out) == (0, b"None")
+
+
+def test_what_a_command_prints_is_heard_line_by_line_and_only_the_end_of_the_rest_is_kept(monkeypatch):
+    monkeypatch.setattr(verify_host, "KEPT_BYTES", 20)
+    heard = []
+
+    def hear(line):
+        heard.append(line)
+        return line.startswith(b"status")
+
+    script = "for n in 1 2 3 4 5 6; do echo status $n; echo other $n; echo said $n >&2; done; exit 3"
+    done = run(["sh", "-c", script], {"PATH": os.environ["PATH"]}, 30, hear=hear)
+    assert (done.rc, done.out) == (3, b"r 4\nother 5\nother 6\n")
+    said = "".join(f"said {n}\n" for n in range(1, 7))
+    assert done.err == said[:20] + said[-20:]
+    assert len(heard) == 12
+
+
+def test_a_command_that_is_heard_is_ended_at_its_timeout_as_well():
+    done = run(
+        ["sh", "-c", "echo early; sleep 60 & sleep 60"], {"PATH": os.environ["PATH"]}, 0.5, hear=lambda _line: False
+    )
+    assert (done.timed_out, done.out) == (True, b"early\n")
+
+
+def test_a_file_gets_what_a_command_prints(tmp_path):
+    (tmp_path / "into").symlink_to(tmp_path / "elsewhere")
+    done = run(["sh", "-c", "printf text"], {"PATH": os.environ["PATH"]}, 30, into=tmp_path / "into")
+    assert (done.rc, done.out, (tmp_path / "into").read_text()) == (0, b"", "text")
+    assert not (tmp_path / "elsewhere").exists()
+    assert (tmp_path / "into").stat().st_mode & 0o777 == 0o600
 
 
 def test_a_missing_program_is_an_answer():
