@@ -27,8 +27,9 @@ import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any, Callable
+from typing import IO, Any, Callable, NamedTuple
 
+from ansible_collections.holdfast.practice.plugins.module_utils import verify_portion
 from ansible_collections.holdfast.practice.plugins.module_utils.agent_job import stored_oracle
 from ansible_collections.holdfast.practice.plugins.module_utils.agent_progress import RESTIC_PROGRESS, Progress
 from ansible_collections.holdfast.practice.plugins.module_utils.database_engine import DatabaseError, Engine, Finding
@@ -234,27 +235,38 @@ class MachineRestic:
 # --- structure -------------------------------------------------------------------------------------------------------
 
 
-def structure(restic: MachineRestic) -> dict[str, Any]:
-    """Read every byte of the repository: the part result {"levels", "figures"}."""
+class Reading(NamedTuple):
+    """What was promised of reading a repository, and what was read: see ``verify_portion``."""
+
+    portions: int = 1
+    within_s: float = 0.0
+    readings: Mapping[str, Any] = {}
+    now: float = 0.0
+
+
+def structure(restic: MachineRestic, reading: Reading) -> dict[str, Any]:
+    """Check the repository and read it, or a portion of it: the part result {"levels", "figures"}."""
     try:
         restic.repository_id()
-        packs = len(restic.ask("counting packs", "list", "packs").split())
+        packs = verify_portion.packs_of(restic.ask("counting packs", "list", "packs").decode("ascii", "replace"))
     except NothingMoreError as stop:
         return {"levels": {"structure": level(0, stop.reasons)}, "figures": {}}
-    done = restic.call("check", "--read-data", "--json")
-    found = read_check(done)
-    return {
-        "levels": {
-            "structure": level(
-                packs,
-                found.reasons,
-                errors=found.errors,
-                broken_packs=found.broken_packs,
-                seconds=round(done.seconds, 3),
-            )
-        },
-        "figures": {},
-    }
+    portion = verify_portion.choose(packs, reading.portions, reading.readings)
+    done = restic.call("check", *portion.arguments(), "--json")
+    found = read_check(done, portion.words())
+    since = verify_portion.read_since(packs, portion, reading.readings, reading.now)
+    reasons = found.reasons
+    if reading.within_s and not reasons:
+        reasons = verify_portion.overdue(since, reading.readings, reading.within_s, reading.now)
+    judged = level(
+        portion.packs,
+        reasons,
+        errors=found.errors,
+        broken_packs=found.broken_packs,
+        seconds=round(done.seconds, 3),
+        **verify_portion.public(portion, None if found.reasons else since),
+    )
+    return {"levels": {"structure": judged}, "figures": {}}
 
 
 class Kept:

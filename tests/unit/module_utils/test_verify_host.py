@@ -10,7 +10,12 @@ import time
 from pathlib import Path
 
 import pytest
-from ansible_collections.holdfast.practice.plugins.module_utils import agent_files, database_engine, verify_host
+from ansible_collections.holdfast.practice.plugins.module_utils import (
+    agent_files,
+    database_engine,
+    verify_host,
+    verify_portion,
+)
 from ansible_collections.holdfast.practice.plugins.module_utils.database_engine import DatabaseError
 from ansible_collections.holdfast.practice.plugins.module_utils.engine_postgresql import PostgresqlCopy, load_findings
 from ansible_collections.holdfast.practice.plugins.module_utils.verify import FAIL, INCONCLUSIVE, PASS, Wanted
@@ -46,6 +51,7 @@ class World:
         self.dump_link: str | None = None
         self.fail: dict[str, Done] = {}
         self.total = 10
+        self.packs = ["0" * 64, "1" * 64]
         (folder / "root/etc").mkdir(parents=True)
         (folder / "root/etc/passwd").write_text(f"postgres:x:{os.getuid()}:{os.getgid()}::/:/bin/sh\n")
         manifest = [
@@ -98,7 +104,7 @@ class World:
                 words[words.index("restore") + 1], Path(str(self.folder / "root") + argv[argv.index("--target") + 1])
             )
         elif verb == "list":
-            out = "p1\np2\n"
+            out = "".join(f"{pack}\n" for pack in self.packs)
         elif verb == "check":
             out = json.dumps({"message_type": "summary", "num_errors": 0, "broken_packs": None})
         return Done(0, out.encode(), "", 0.1)
@@ -270,14 +276,44 @@ def test_what_fetch_keeps_is_short_and_for_root_only(world):
     assert (oracle["files"]["manifest"], oracle["files"]["count"]) == (2, 2)
 
 
-def test_the_structure_counts_packs(world):
-    level = structure(world.restic())["levels"]["structure"]
+def read_structure(world, reading=verify_host.Reading()):  # noqa: B008
+    return structure(world.restic(), reading)["levels"]["structure"]
+
+
+def test_a_small_repository_is_read_whole(world):
+    level = read_structure(world, verify_host.Reading(portions=14, within_s=86400, now=NOW))
     assert (level["verdict"], level["checked"]) == (PASS, 2)
+    assert level["portion"] == {"number": 1, "of": 1, "packs": 2, "all_packs": 2}
+    assert level["all_read_since"] == utc(NOW)
+    (check,) = [argv for argv, _env in world.calls if "check" in argv]
+    assert "--read-data" in check
 
 
 def test_a_repository_without_packs_proves_nothing(world):
-    world.fail["list"] = Done(0, b"", "", 0.1)
-    assert structure(world.restic())["levels"]["structure"]["verdict"] == FAIL
+    world.packs = []
+    assert read_structure(world)["verdict"] == FAIL
+
+
+def test_of_a_large_repository_the_portion_that_waited_longest_is_read(world, monkeypatch):
+    monkeypatch.setattr(verify_portion, "PACKS_AT_ONCE", 1)
+    world.packs = [f"{byte:02x}" + "0" * 62 for byte in (0, 1, 2, 3)]
+    readings = {"first": utc(NOW - 90000), "portions": {"1/2": utc(NOW - 80000)}}
+    reading = verify_host.Reading(2, 86400, readings, NOW)
+    level = read_structure(world, reading)
+    assert (level["verdict"], level["checked"]) == (PASS, 2)
+    assert level["portion"] == {"number": 2, "of": 2, "packs": 2, "all_packs": 4}
+    assert level["all_read_since"] == utc(NOW - 80000)
+    (check,) = [argv for argv, _env in world.calls if "check" in argv]
+    assert "--read-data-subset=2/2" in check
+    late = read_structure(world, reading._replace(now=NOW + 9e5))
+    assert (late["verdict"], [reason["code"] for reason in late["reasons"]]) == (INCONCLUSIVE, ["read_overdue"])
+
+
+def test_a_check_that_failed_has_read_nothing(world):
+    world.fail["check"] = Done(1, b"", "connection refused", 1.0)
+    level = read_structure(world, verify_host.Reading(2, 86400, {}, NOW))
+    assert (level["verdict"], level["all_read_since"]) == (INCONCLUSIVE, None)
+    assert [reason["code"] for reason in level["reasons"]] == ["nas_unreachable"]
 
 
 # --- judge
