@@ -146,10 +146,13 @@ def level(checked: int, reasons: Sequence[Reason], **figures: Any) -> dict[str, 
     return {"verdict": verdict, "checked": checked, "reasons": [reason.public() for reason in held], **figures}
 
 
-def merge_item(wanted: Wanted, parts: Sequence[Mapping[str, Any]], extra: Sequence[Reason] = ()) -> dict[str, Any]:
+def merge_item(
+    wanted: Wanted, parts: Sequence[Mapping[str, Any]], extra: Sequence[Reason] = (), asked: Sequence[str] = LEVELS
+) -> dict[str, Any]:
     """Put the phases of one item together: {"verdict", "reasons", "levels", "figures", "notes", ...}.
 
-    A wanted level that no phase reported is INCONCLUSIVE. The recovery time is judged here, where all phases are known.
+    A wanted level that no phase reported is INCONCLUSIVE, also when nobody asked for it. The recovery time is judged here,
+    where all phases are known.
     """
     levels: dict[str, Any] = {}
     merged: dict[str, Any] = {"snapshots": {}, "taken": None, "arrived": None}
@@ -167,7 +170,8 @@ def merge_item(wanted: Wanted, parts: Sequence[Mapping[str, Any]], extra: Sequen
     reasons = list(extra)
     for name in wanted.levels:
         if name not in levels:
-            levels[name] = level(0, [Reason("not_run", f"the level {name} was not run", INCONCLUSIVE)])
+            why = "was not run" if name in asked else "was left out (--tags, --skip-tags)"
+            levels[name] = level(0, [Reason("not_run", f"the level {name} {why}", INCONCLUSIVE)])
     figures["phases"] = {name: round(seconds, 3) for name, seconds in phases.items()}
     restore_s = sum(phases.get(name, 0.0) for name in ("fetch_s", "restore_s", "engine_start_s", "first_query_s"))
     figures["restore_s"] = round(restore_s, 3)
@@ -206,11 +210,12 @@ def conclude(
     structures: Mapping[str, Mapping[str, Any]],
     judged: Mapping[str, Mapping[str, Any]],
     machine: Mapping[str, Any],
+    levels: Sequence[str] = LEVELS,
 ) -> dict[str, Any]:
     """Make the body of a proof record from whatever the play got to: nothing that was asked for is left out.
 
     selected: names of the items asked for (empty: all). fetched, judged: results by item; structures: by host.
-    machine: {"driver", "created": bool, "disposed": bool, "seconds": float}.
+    machine: {"driver", "created": bool, "disposed": bool, "seconds": float}. levels: those that were asked for.
     """
     asked = [item for item in items if not selected or item.item in selected]
     results, not_run = [], []
@@ -219,9 +224,9 @@ def conclude(
             not_run.append({"item": item.item, "host": item.host, "why": "not asked for"})
             continue
         known = [part for part in (fetched.get(item.item), structures.get(item.host), judged.get(item.item)) if part]
-        if not fetched.get(item.item):
+        if not fetched.get(item.item) and set(levels) - {"structure"}:
             not_run.append({"item": item.item, "host": item.host, "why": "the run ended before it"})
-        results.append(merge_item(item, known))
+        results.append(merge_item(item, known, asked=levels))
     reasons = []
     if not asked:
         reasons.append(Reason("zero_checked", "no item was asked for, so nothing is proved"))
@@ -236,6 +241,7 @@ def conclude(
         "practice": practice,
         "verdict": verdict,
         "scope": "all" if len(asked) == len(items) else "part",
+        "levels": [name for name in LEVELS if name in levels],
         "reasons": [reason.public() for reason in reasons],
         "items": results,
         "not_run": not_run,

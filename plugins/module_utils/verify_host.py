@@ -65,6 +65,8 @@ from ansible_collections.holdfast.practice.plugins.module_utils.verify_oracle im
 from ansible_collections.holdfast.practice.plugins.module_utils.verify_restic import Done, classify, read_check
 
 PLACE = "/srv/holdfast-restore"
+# below the machine's folder
+PROGRESS_FILE = "proof/progress.json"
 # A first answer takes a second; restic by itself tries for a quarter of an hour to reach a NAS that is off.
 PROBE_S = 30
 SPACE_TO_SPARE = 256 << 20
@@ -277,7 +279,7 @@ class Kept:
         self.folder.mkdir(mode=0o700, exist_ok=True)
         self.state = self.folder / f"{item}.json"
         self.index = self.folder / f"{item}.index"
-        self._drawn = self.folder / "progress.json"
+        self._drawn = Path(folder) / PROGRESS_FILE
 
     def draw(self, now: Mapping[str, Any]) -> None:
         """How far it is. Nothing waits for the disk, which is busy with the restore."""
@@ -316,13 +318,19 @@ class Fetch:
         self._progress = Progress(self._kept.draw, wanted.job, "")
         self._result: dict[str, Any] = {"snapshots": {}, "taken": None, "arrived": None, "notes": []}
 
+    @property
+    def _loads(self) -> bool:
+        """Is more wanted than files?"""
+        return bool(set(self._wanted.levels) - {"arrival", "structure", "files"})
+
     def do(self) -> dict[str, Any]:
         """Return the part result {"verdict", "levels", "figures", "snapshots", "taken", "arrived", "notes"}."""
         try:
             oracle = self._find()
-            self._restore(oracle)
-            self._compare(oracle)
-            self._keep(oracle)
+            if set(self._wanted.levels) - {"arrival", "structure"}:
+                self._restore(oracle)
+                self._compare(oracle)
+                self._keep(oracle)
         except NothingMoreError as stop:
             self._levels = stopped(self._wanted, stop.reasons, self._levels)
         verdict = worst([found["verdict"] for found in self._levels.values()] or [PASS])
@@ -371,7 +379,9 @@ class Fetch:
                 stored.unlink()
 
     def _restore(self, oracle: Mapping[str, Any]) -> None:
-        parts = {part: oracle["snapshots"].get(part) for part in ("files", "database") if oracle["snapshots"].get(part)}
+        # the images that a database names are files, so these come with it
+        wanted = ("files", "database") if self._loads else ("files",)
+        parts = {part: oracle["snapshots"].get(part) for part in wanted if oracle["snapshots"].get(part)}
         sizes = self._check_space(parts, _loaded_per_dump(oracle))
         began = time.monotonic()
         for part, snapshot in parts.items():
@@ -443,7 +453,7 @@ class Fetch:
         """Hand over to judge: beside the machine's disk, out of reach of what runs in the machine."""
         with new_file(self._kept.state) as stream:
             stream.write(json.dumps({"oracle": oracle}).encode("ascii"))
-        if oracle["database"] and "database" not in self._levels:
+        if self._loads and oracle["database"] and "database" not in self._levels:
             self._hand_dump_over(oracle["database"]["dump_path"], _engine(oracle["database"]).dump_owner)
 
     def _hand_dump_over(self, dump_path: str, user: str) -> None:

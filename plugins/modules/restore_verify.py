@@ -125,6 +125,13 @@ options:
     description: Longest time for one command, in seconds.
     type: float
     default: 7200
+  levels:
+    description:
+      - The levels that are asked for; what an item has beyond them is left out, named, and never a PASS. V(arrival) always comes
+        with V(fetch). The images that a database names come with V(database).
+    type: list
+    elements: str
+    default: [arrival, structure, files, database]
   selected:
     description: Names of the items that were asked for; empty for all. For V(conclude).
     type: list
@@ -308,6 +315,7 @@ SPEC = {
     "leader": {"type": "int"},
     "started_s": {"type": "float", "default": 0},
     "timeout": {"type": "float", "default": 7200},
+    "levels": {"type": "list", "elements": "str", "default": list(LEVELS)},
     "selected": {"type": "list", "elements": "str", "default": []},
     "results": {
         "type": "dict",
@@ -348,6 +356,7 @@ def do_conclude(params: Mapping[str, Any]) -> dict[str, Any]:
         finished(results.get("structures") or [], "host"),
         finished(results.get("judged") or [], "item"),
         params["machine"],
+        params["levels"],
     )
     return {"item": "", "host": "", "verdict": body["verdict"], "body": body, "lines": describe(body)}
 
@@ -355,7 +364,8 @@ def do_conclude(params: Mapping[str, Any]) -> dict[str, Any]:
 def do_phase(params: Mapping[str, Any]) -> dict[str, Any]:
     """Run one of the phases that touch the machine."""
     row = params["items"][0]
-    item = wanted(params["practice"], row)
+    asked = [name for name in row["levels"] if name in params["levels"]]
+    item = wanted(params["practice"], {**row, "levels": asked})
     if params["phase"] == "judge":
         machine = Machine(params["leader"], params["timeout"])
         return judge(item, params["folder"], machine, params["started_s"])

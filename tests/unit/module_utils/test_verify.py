@@ -135,6 +135,26 @@ def test_what_was_not_reached_is_named_and_inconclusive():
     assert body["not_run"] == [{"item": "documents", "host": "server1", "why": "the run ended before it"}]
 
 
+def test_a_level_that_was_left_out_is_named_and_never_a_pass():
+    body = verify.conclude(
+        "harbour", [WANTED], [], {"documents": part(arrival=[], files=[])}, {}, {}, MACHINE, ["arrival", "files"]
+    )
+    (item,) = body["items"]
+    assert (body["verdict"], body["levels"], body["not_run"]) == (INCONCLUSIVE, ["arrival", "files"], [])
+    assert [reason["message"] for reason in item["reasons"]] == [
+        "the level structure was left out (--tags, --skip-tags)"
+    ]
+    bad = {"documents": part(arrival=[], files=[Reason("files_missing", "")])}
+    assert verify.conclude("harbour", [WANTED], [], bad, {}, {}, MACHINE, ["files"])["verdict"] == FAIL
+
+
+def test_where_only_the_structure_was_asked_for_the_rest_did_not_end_early():
+    read = {"server1": part(structure=[])}
+    body = verify.conclude("harbour", [WANTED], [], {}, read, {}, MACHINE, ["structure"])
+    assert (body["verdict"], body["not_run"]) == (INCONCLUSIVE, [])
+    assert body["items"][0]["levels"]["structure"]["verdict"] == PASS
+
+
 def test_what_was_not_asked_for_is_named_and_no_part_of_the_verdict():
     other = (
         WANTED._replace(item="other") if hasattr(WANTED, "_replace") else Wanted(**{**vars(WANTED), "item": "other"})

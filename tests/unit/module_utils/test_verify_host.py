@@ -7,6 +7,7 @@ import json
 import os
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,8 @@ class World:
         self.dump_link: str | None = None
         self.fail: dict[str, Done] = {}
         self.total = 10
+        self.said: list[bytes] = []
+        self.heard: list[bool] = []
         self.packs = ["0" * 64, "1" * 64]
         (folder / "root/etc").mkdir(parents=True)
         (folder / "root/etc/passwd").write_text(f"postgres:x:{os.getuid()}:{os.getgid()}::/:/bin/sh\n")
@@ -80,6 +83,8 @@ class World:
         done = self.answer(argv, env)
         if into:
             into.write_bytes(done.out)
+        if hear:
+            self.heard += map(hear, self.said)
         return done
 
     def answer(self, argv, env):
@@ -236,6 +241,34 @@ def test_a_dump_that_is_a_link_out_of_the_restore_is_refused(world, tmp_path):
 def test_a_dump_path_that_climbs_is_refused(world, path):
     world.oracle["database"]["dump_path"] = path
     assert world.fetch()["verdict"] == FAIL
+
+
+@pytest.mark.parametrize(
+    ("levels", "restored", "judged"),
+    [
+        (("arrival",), [], {"arrival"}),
+        (("structure",), [], {"arrival"}),
+        (("files",), ["files"], {"arrival", "files"}),
+        (("database",), ["files", "database"], {"arrival", "files"}),  # the images that it names are files
+        (("arrival", "files", "database"), ["files", "database"], {"arrival", "files"}),
+    ],
+)
+def test_only_what_is_asked_for_is_restored(world, levels, restored, judged):
+    part = world.fetch(wanted=replace(WANTED, levels=levels))
+    asked = [argv[argv.index("restore") + 1] for argv, _env in world.calls if "restore" in argv]
+    assert asked == [IDS[name] for name in restored]
+    assert (part["verdict"], set(part["levels"])) == (PASS, judged)
+    assert (world.folder / "root/srv/holdfast-restore/clinical_db.dump").exists() == ("database" in restored)
+
+
+def test_how_far_a_restore_is_can_be_seen(world):
+    world.said = [b'{"message_type":"status","bytes_restored":5,"files_restored":1}\n', b"something else\n"]
+    world.fetch()
+    now = json.loads((world.folder / verify_host.PROGRESS_FILE).read_text())
+    assert (now["job"], now["phase"], now["total_files"]) == ("clinical_db", "verify", 2)
+    assert world.heard == [True, False] * 2
+    restores = [env for argv, env in world.calls if "restore" in argv]
+    assert {env["RESTIC_PROGRESS_FPS"] for env in restores} == {"1"}
 
 
 def test_known_snapshots_have_to_be_there(world):
