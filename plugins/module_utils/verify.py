@@ -38,6 +38,8 @@ CLOCK_SLACK_S = 300
 LONGEST_RUN_S = 48 * 3600
 # of the files whose type is known: more of them spoilt than this is no practice at work
 SPOILT_PERCENT = 20
+# with a run of so long ago the files are compared once more
+EARLIER_S = 28 * 24 * 3600
 # a reason names so many by so much of their hash
 NAMED, HASH_HEAD = 5, 12
 
@@ -489,13 +491,30 @@ def judge_arrival(
 
 def last_clean(wanted: Wanted, snapshots: Sequence[Snapshot], arrivals: Mapping[str, float]) -> Run | None:
     """The newest run of the job, by arrival, that its agent did not hold for anything."""
+    return max(_clean_runs(wanted, snapshots, arrivals), key=_by_arrival, default=None)
+
+
+def _clean_runs(wanted: Wanted, snapshots: Sequence[Snapshot], arrivals: Mapping[str, float]) -> list[Run]:
     tags = {f"practice={wanted.practice}", f"job={wanted.job}", "part=oracle"}
-    runs = [
+    return [
         Run(each, float(arrivals[each.id]))
         for each in snapshots
         if each.id in arrivals and tags <= each.tags and each.tagged("hold") is None
     ]
-    return max(runs, key=lambda run: (run.arrived, run.oracle.id)) if runs else None
+
+
+def earlier(wanted: Wanted, snapshots: Sequence[Snapshot], arrivals: Mapping[str, float], run: Run) -> Run | None:
+    """The run without suspicion that this one is to be compared with: the newest of a month ago, or the oldest there is.
+
+    What comes slowly, a few files a day, is seen only from afar.
+    """
+    before = [each for each in _clean_runs(wanted, snapshots, arrivals) if each.arrived < run.arrived]
+    old = [each for each in before if each.arrived <= run.arrived - EARLIER_S]
+    return max(old, key=_by_arrival) if old else min(before, key=_by_arrival, default=None)
+
+
+def _by_arrival(run: Run) -> tuple[float, str]:
+    return run.arrived, run.oracle.id
 
 
 def check_held(oracle: Mapping[str, Any], run: Run, clean: Run | None) -> list[Reason]:
@@ -503,7 +522,7 @@ def check_held(oracle: Mapping[str, Any], run: Run, clean: Run | None) -> list[R
     if "suspect" not in (oracle.get("holds") or ()) and "hold=suspect" not in run.oracle.tags:
         return []
     text = "the agent saw signs of harmful software in this run"
-    return [Reason("suspect", f"{text}: look at the host, see holdfast-agent clear. {_clean_words(clean)}")]
+    return [Reason("suspect", f"{text}: look at the host, see holdfast-agent clear. {clean_words(clean)}")]
 
 
 def check_content(wanted: Wanted, noted: Mapping[str, Any], compared: FilesCompared, clean: Run | None) -> list[Reason]:
@@ -516,13 +535,13 @@ def check_content(wanted: Wanted, noted: Mapping[str, Any], compared: FilesCompa
     spoilt = [path for path in canaries if compared.canaries.get(path) != _canary(wanted, path)]
     if spoilt:
         text = f"of {len(canaries)} canaries, {len(spoilt)} are missing or changed"
-        reasons.append(Reason("canary_differs", f"{text}. {_clean_words(clean)}"))
+        reasons.append(Reason("canary_differs", f"{text}. {clean_words(clean)}"))
     judged = noted.get("judged", (MAGIC, ENTROPY))
     files, wrong = wrong_looks(compared.looks, judged)
     fresh = wrong - int(noted.get("accepted") or 0)
     if fresh >= int(noted.get("least") or Settings.least) and fresh * 100 >= files * SPOILT_PERCENT:
         text = f"{wrong} of {files} files of known types do not look like their type: encrypted?"
-        reasons.append(Reason("content_spoilt", f"{text} {_clean_words(clean)}"))
+        reasons.append(Reason("content_spoilt", f"{text} {clean_words(clean)}"))
     return reasons
 
 
@@ -530,7 +549,8 @@ def _canary(wanted: Wanted, path: str) -> str:
     return canary.digest(wanted.practice, wanted.host, path)
 
 
-def _clean_words(clean: Run | None) -> str:
+def clean_words(clean: Run | None) -> str:
+    """Name the last clean run, as a sentence."""
     if clean is None:
         return "No run without suspicion is left in the repository"
     at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(clean.arrived))

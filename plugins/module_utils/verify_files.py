@@ -49,6 +49,7 @@ class Expected(NamedTuple):
     blake2b: str
     volatile: int
     state: str
+    look: str
 
 
 class Index:
@@ -65,7 +66,7 @@ class Index:
         if fresh:
             self._base.execute(
                 "CREATE TABLE file (name BLOB PRIMARY KEY, size TEXT, mode TEXT, mtime_ns TEXT, blake2b TEXT, "
-                "volatile INTEGER, state TEXT) WITHOUT ROWID"
+                "volatile INTEGER, state TEXT, look TEXT) WITHOUT ROWID"
             )
         self._base.execute("BEGIN")
         self._waiting: list[tuple[Any, ...]] = []
@@ -79,17 +80,17 @@ class Index:
     def take(self, kind: str, entry: Any) -> None:
         """Expect an entry of the manifest, or know of a path that the practice itself deleted meanwhile."""
         if kind == "dropped":
-            self._waiting.append((path_digest(raw(entry)), "", "", "", "", 0, DROPPED))
+            self._waiting.append((path_digest(raw(entry)), "", "", "", "", 0, DROPPED, ""))
         else:
             facts = (str(entry["size"]), entry["mode"], str(entry["mtime_ns"]), entry["blake2b"])
-            self._waiting.append((path_digest(raw(entry["path"])), *facts, bool(entry.get("volatile")), MISSING))
+            self._waiting.append((path_digest(raw(entry["path"])), *facts, bool(entry.get("volatile")), MISSING, ""))
         if len(self._waiting) >= _ROWS:
             self._write()
 
     def _write(self) -> None:
         # a file that was deleted and came again is expected, whichever is told first
         self._base.executemany(
-            "INSERT INTO file VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (name) DO UPDATE SET size = excluded.size, "
+            "INSERT INTO file VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (name) DO UPDATE SET size = excluded.size, "
             "mode = excluded.mode, mtime_ns = excluded.mtime_ns, blake2b = excluded.blake2b, "
             "volatile = excluded.volatile, state = excluded.state WHERE file.state = 'dropped'",
             self._waiting,
@@ -98,7 +99,7 @@ class Index:
 
     def expected(self, name: bytes) -> Expected | None:
         """What is known of a path, by its digest."""
-        asked = "SELECT size, mode, mtime_ns, blake2b, volatile, state FROM file WHERE name = ?"
+        asked = "SELECT size, mode, mtime_ns, blake2b, volatile, state, look FROM file WHERE name = ?"
         found = self._base.execute(asked, (name,)).fetchone()
         return Expected(*found) if found else None
 
@@ -107,13 +108,13 @@ class Index:
         found = self.expected(path_digest(raw(path)))
         return found.state if found else None
 
-    def mark(self, rows: Iterable[tuple[str, bytes]]) -> None:
-        """Note the states of expected files: (state, name)."""
-        self._base.executemany("UPDATE file SET state = ? WHERE name = ?", rows)
+    def mark(self, rows: Iterable[tuple[str, str, bytes]]) -> None:
+        """Note what became of expected files: (state, look, name)."""
+        self._base.executemany("UPDATE file SET state = ?, look = ? WHERE name = ?", rows)
 
     def add(self, names: Iterable[bytes]) -> None:
         """Note files that nobody expected."""
-        row = "INSERT OR REPLACE INTO file VALUES (?, '', '', '', '', 0, ?)"
+        row = "INSERT OR REPLACE INTO file VALUES (?, '', '', '', '', 0, ?, '')"
         self._base.executemany(row, ((name, EXTRA) for name in names))
 
     def listed(self) -> int:
@@ -160,12 +161,16 @@ def compare(
     digests: dict[str, str] = {}
     looks: Counter[tuple[str, str]] = Counter()
     restored = volatile = size = 0
-    states: list[tuple[str, bytes]] = []
+    states: list[tuple[str, str, bytes]] = []
     extra: list[bytes] = []
     for seen in read_tree(tree, lambda path: _note_kind(index, path)):
         restored += 1
         tell(1, seen.facts.st_size)
         name = path_digest(seen.path)
+        kind, look = tripwires.ending(os.fsdecode(seen.path)), ""
+        if tripwires.is_judged(kind, JUDGED):
+            look = tripwires.looks(kind, seen.head)
+            looks[kind, look] += 1
         have = index.expected(name)
         if have is None or have.state == DROPPED:
             extra.append(name)
@@ -173,12 +178,9 @@ def compare(
             state = _state(seen, have)
             volatile += state == VOLATILE
             size += seen.facts.st_size if state == SAME else 0
-            states.append((state, name))
+            states.append((state, look, name))
         if seen.path in wanted:
             digests[wanted[seen.path]] = seen.digest
-        kind = tripwires.ending(os.fsdecode(seen.path))
-        if tripwires.is_judged(kind, JUDGED):
-            looks[kind, tripwires.looks(kind, seen.head)] += 1
         for root in [root for root, below in roots.items() if seen.path.startswith(below) or seen.path == below[:-1]]:
             del roots[root]
         if len(states) + len(extra) >= _ROWS:
@@ -195,7 +197,7 @@ def _note_kind(index: Index, path: bytes) -> None:
     name = path_digest(path)
     have = index.expected(name)
     if have and have.state == MISSING:
-        index.mark([(KIND, name)])
+        index.mark([(KIND, "", name)])
 
 
 def _state(seen: Seen, have: Expected) -> str:

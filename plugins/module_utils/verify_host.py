@@ -50,6 +50,7 @@ from ansible_collections.holdfast.practice.plugins.module_utils.verify import (
     check_known,
     check_unreadable,
     choose,
+    earlier,
     foreign,
     judge_arrival,
     judge_files,
@@ -63,6 +64,7 @@ from ansible_collections.holdfast.practice.plugins.module_utils.verify import (
 from ansible_collections.holdfast.practice.plugins.module_utils.verify_files import Index, compare
 from ansible_collections.holdfast.practice.plugins.module_utils.verify_oracle import UNREADABLE, read_oracle
 from ansible_collections.holdfast.practice.plugins.module_utils.verify_restic import Done, classify, read_check
+from ansible_collections.holdfast.practice.plugins.module_utils.verify_since import Since, check_since
 
 PLACE = "/srv/holdfast-restore"
 # below the machine's folder
@@ -312,6 +314,7 @@ class Fetch:
         self._known = known
         self._now = now
         self._clean: Run | None = None
+        self._earlier: Run | None = None
         self._held: list[Reason] = []
         self._levels: dict[str, Any] = {}
         self._figures: dict[str, Any] = {"phases": {}}
@@ -349,6 +352,7 @@ class Fetch:
         self._result["taken"] = oracle["taken"]
         self._result["snapshots"].update({part: each for part, each in oracle["snapshots"].items() if each})
         self._clean = last_clean(self._wanted, snapshots, arrivals)
+        self._earlier = earlier(self._wanted, snapshots, arrivals, run)
         self._held = check_held(oracle, run, self._clean)
         failing, notes = foreign(self._wanted, snapshots, arrivals)
         reasons = check_identity(self._wanted, run, oracle, repository_id, snapshots, arrivals)
@@ -426,6 +430,7 @@ class Fetch:
         compared = self._compare_tree(files, noted.get("canaries") or ())
         reasons = [*judge_files(compared, int(files["count"])), *self._held]
         reasons += check_content(self._wanted, noted, compared, self._clean)
+        reasons += self._compare_with_earlier(noted, compared)
         judged = level(compared.entries, reasons, volatile=compared.volatile, dropped=files.get("dropped", 0))
         before = self._levels.get("files")
         if before:
@@ -448,6 +453,38 @@ class Fetch:
             raise NothingMoreError(Reason("restored_unreadable", text, INCONCLUSIVE)) from None
         self._figures["phases"]["compare_s"] = time.monotonic() - began
         return compared
+
+    def _compare_with_earlier(self, noted: Mapping[str, Any], compared: FilesCompared) -> list[Reason]:
+        """What has become of the files since a run of long ago. Costs that run's oracle, not its files."""
+        run = self._earlier
+        if run is None:
+            return []
+        began = time.monotonic()
+        stored = self._kept.folder / f"{self._wanted.item}.earlier"
+        try:
+            self._restic.save(
+                "reading an earlier oracle", stored, "dump", run.oracle.id, stored_oracle(self._wanted.job)
+            )
+            with (
+                contextlib.closing(Index(self._kept.index, fresh=False)) as index,
+                stored.open(encoding="utf-8") as stream,
+            ):
+                since = Since(index)
+                read_oracle(stream, since.take)
+        except NothingMoreError as stop:
+            text = f"the files could not be compared with those of an earlier run ({stop})"
+            return [Reason("earlier_unreadable", text, INCONCLUSIVE)]
+        except UNREADABLE:
+            text = f"the files were not compared with those of the earlier run {run.oracle.id[:8]}: it is of another version"
+            self._result["notes"].append(Reason("earlier_unreadable", text).public())
+            return []
+        finally:
+            stored.unlink(missing_ok=True)
+        self._figures["phases"]["since_s"] = time.monotonic() - began
+        self._figures["since"] = {"oracle": run.oracle.id, "arrived": _utc(run.arrived), **since.changes._asdict()}
+        reasons, notes = check_since(noted, compared.looks, since, run, self._clean)
+        self._result["notes"] += [note.public() for note in notes]
+        return reasons
 
     def _keep(self, oracle: Mapping[str, Any]) -> None:
         """Hand over to judge: beside the machine's disk, out of reach of what runs in the machine."""

@@ -333,6 +333,26 @@ def test_the_last_clean_run(snapshots, arrivals, want):
     assert (found.oracle.id[0] if found else None) == want
 
 
+DAY = 86400
+
+
+@pytest.mark.parametrize(
+    ("days", "want"),
+    [
+        ({}, None),  # there is no other
+        ({"c": 1, "d": 3}, "d"),  # young: the oldest there is
+        ({"c": 1, "d": 29, "e": 31, "f": 400}, "d"),  # the newest of a month ago
+        ({"c": -1}, None),  # later than the run: it is an older one that is proved
+        ({"c": 40, "h": 29}, "c"),  # h is held
+    ],
+)
+def test_with_which_run_of_long_ago_the_files_are_compared(days, want):
+    arrivals = {ORACLE.id: NOW, **{name * 64: NOW - ago * DAY for name, ago in days.items()}}
+    others = [held(snapshot(name)) if name == "h" else snapshot(name) for name in days]
+    found = verify.earlier(WANTED, [ORACLE, FILES, *others], arrivals, Run(ORACLE, NOW))
+    assert (found.oracle.id[0] if found else None) == want
+
+
 def test_a_suspect_run_is_no_good_backup_and_the_last_clean_one_is_named():
     clean = Run(snapshot("c"), NOW - 9000)
     for told, run in ((oracle(holds=["suspect"]), ORACLE), (oracle(), held(ORACLE))):

@@ -34,7 +34,7 @@ REPO = "9" * 64
 IDS = {part: letter * 64 for part, letter in (("oracle", "a"), ("files", "b"), ("database", "c"))}
 LEVELS = ("arrival", "structure", "files", "database")
 WANTED = Wanted("harbour", "clinical_db", "clinical_db", "server1", "server1", 86400, 14400, LEVELS)
-CONTENT = {"/srv/img/1.jpg": b"one", "/srv/img/2.jpg": b"two"}
+CONTENT = {"/srv/img/1.jpg": b"\xff\xd8\xff", "/srv/img/2.jpg": b"\xff\xd8\xff"}
 
 
 def utc(at):
@@ -53,6 +53,7 @@ class World:
         self.fail: dict[str, Done] = {}
         self.total = 10
         self.said: list[bytes] = []
+        self.earlier: str | None = ""
         self.heard: list[bool] = []
         self.packs = ["0" * 64, "1" * 64]
         (folder / "root/etc").mkdir(parents=True)
@@ -74,9 +75,15 @@ class World:
 
     def snapshots(self):
         tags = ["practice=harbour", "job=clinical_db", "run=R1"]
+        before = [("oracle", EARLIER)] if self.earlier != "" else []
         return [
-            {"id": each, "time": utc(NOW - 650), "hostname": "server1", "tags": [*tags, f"part={part}"]}
-            for part, each in IDS.items()
+            {
+                "id": each,
+                "time": utc(NOW - (650 if each != EARLIER else 50 * 86400)),
+                "hostname": "server1",
+                "tags": [*tags, f"part={part}"],
+            }
+            for part, each in [*IDS.items(), *before]
         ]
 
     def __call__(self, argv, env, timeout, stdin, into=None, hear=None):
@@ -100,6 +107,10 @@ class World:
             out = json.dumps({"id": REPO})
         elif verb == "snapshots":
             out = json.dumps(self.snapshots())
+        elif verb == "dump" and EARLIER in words:
+            if self.earlier is None:
+                return Done(1, b"", "connection refused", 1.0)
+            out = self.earlier
         elif verb == "dump":
             out = json.dumps(self.oracle)
         elif verb == "stats":
@@ -259,6 +270,57 @@ def test_only_what_is_asked_for_is_restored(world, levels, restored, judged):
     assert asked == [IDS[name] for name in restored]
     assert (part["verdict"], set(part["levels"])) == (PASS, judged)
     assert (world.folder / "root/srv/holdfast-restore/clinical_db.dump").exists() == ("database" in restored)
+
+
+EARLIER = "e" * 64
+
+
+def with_earlier(world, oracle):
+    """A run of fifty days ago, with an oracle of its own."""
+    world.earlier = oracle
+    return {**dict.fromkeys(IDS.values(), NOW - 600), EARLIER: NOW - 50 * 86400 + 50}
+
+
+def test_files_are_compared_with_those_of_a_month_ago_as_well(world):
+    then = json.loads(json.dumps(world.oracle))
+    then["files"]["manifest"][0]["blake2b"] = "other"
+    part = world.fetch(with_earlier(world, json.dumps(then)))
+    assert part["figures"]["since"] == {
+        "oracle": EARLIER, "arrived": utc(NOW - 50 * 86400 + 50), "before": 2, "same": 1, "changed": 1, "gone": 0, "silent": 1,
+        "silent_spoilt": 0,
+    }  # fmt: skip
+    assert (part["verdict"], [note["code"] for note in part["notes"]]) == (PASS, ["changed_silently"])
+
+
+def test_an_image_that_is_no_image_any_more_with_the_time_of_then(world):
+    """Encrypted in place before the backup: the oracle knows no better, the month before does."""
+    then = json.loads(json.dumps(world.oracle))
+    spoilt = bytes(range(7, 250))
+    world.restored["/srv/img/1.jpg"] = spoilt
+    for oracle, data in ((world.oracle, spoilt), (then, spoilt[::-1])):
+        digest = agent_files.hashlib.blake2b(data, digest_size=32).hexdigest()
+        oracle["files"]["manifest"][0].update(size=len(data), blake2b=digest)
+    part = world.fetch(with_earlier(world, json.dumps(then)))
+    assert (verdicts(part)["files"], codes(part)) == (FAIL, {"changed_silently"})
+
+
+@pytest.mark.parametrize(
+    ("oracle", "verdict", "reasons", "notes"),
+    [
+        (
+            '{"schema": 0}',
+            PASS,
+            set(),
+            ["earlier_unreadable"],
+        ),  # of another version: nobody can hold it against this one
+        (None, INCONCLUSIVE, {"earlier_unreadable"}, []),  # out of reach
+    ],
+)
+def test_an_earlier_oracle_that_cannot_be_read(world, oracle, verdict, reasons, notes):
+    part = world.fetch(with_earlier(world, oracle))
+    assert (verdicts(part)["files"], codes(part)) == (verdict, reasons)
+    assert [note["code"] for note in part["notes"]] == notes
+    assert not list((world.folder / "proof").glob("*.earlier"))
 
 
 def test_how_far_a_restore_is_can_be_seen(world):
