@@ -23,6 +23,7 @@ PHASES = {
     "oracle": "storing the oracle",
     "copy": "copying runs",
     "restore": "restoring",
+    "restore_dump": "restoring the dump",
     "verify": "comparing with the oracle",
 }
 # restic has to be told to speak once a second where it speaks to no terminal

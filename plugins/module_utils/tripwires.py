@@ -325,11 +325,22 @@ def types_of(entries: Iterable[tuple[str, str]], judged: Sequence[str]) -> dict[
     counts: dict[str, list[int]] = {}
     for path, look in entries:
         kind = ending(path)
-        if (MAGIC in judged and kind in TYPES) or (ENTROPY in judged and kind in TEXT):
+        if is_judged(kind, judged):
             found = counts.setdefault(kind, [0, 0])
             found[0] += 1
             found[1] += look in judged
     return {kind: {"files": files, "wrong": wrong} for kind, (files, wrong) in sorted(counts.items())}
+
+
+def is_judged(kind: str, judged: Sequence[str]) -> bool:
+    """Are files of this ending judged by their beginning? judged: MAGIC or ENTROPY or both."""
+    return (MAGIC in judged and kind in TYPES) or (ENTROPY in judged and kind in TEXT)
+
+
+def wrong_looks(looks: Mapping[tuple[str, str], int], judged: Sequence[str]) -> tuple[int, int]:
+    """(files, wrong) among {(ending, look): files}."""
+    known = {each: files for each, files in looks.items() if is_judged(each[0], judged)}
+    return sum(known.values()), sum(files for (_kind, look), files in known.items() if look in judged)
 
 
 def wrong_in(types: Mapping[str, Mapping[str, int]]) -> tuple[int, int]:

@@ -16,8 +16,8 @@ import hashlib
 import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from dataclasses import dataclass, field
+from typing import Any, Callable, NamedTuple
 
 from ansible_collections.holdfast.practice.plugins.module_utils import canary
 from ansible_collections.holdfast.practice.plugins.module_utils.agent_files import image_path
@@ -25,8 +25,7 @@ from ansible_collections.holdfast.practice.plugins.module_utils.tripwires import
     ENTROPY,
     MAGIC,
     Settings,
-    types_of,
-    wrong_in,
+    wrong_looks,
 )
 
 PASS, FAIL, INCONCLUSIVE = "PASS", "FAIL", "INCONCLUSIVE"
@@ -39,6 +38,10 @@ CLOCK_SLACK_S = 300
 LONGEST_RUN_S = 48 * 3600
 # of the files whose type is known: more of them spoilt than this is no practice at work
 SPOILT_PERCENT = 20
+# with a run of so long ago the files are compared once more
+EARLIER_S = 28 * 24 * 3600
+# a reason names so many by so much of their hash
+NAMED, HASH_HEAD = 5, 12
 
 
 class Reason(NamedTuple):
@@ -97,25 +100,32 @@ class Run:
     arrived: float
 
 
-class Found(NamedTuple):
-    """What is known of one restored file."""
+class Way(NamedTuple):
+    """So many files differ in one way; ``some``: name digests of a few of them, in hex."""
 
-    size: int
-    mode: str
-    mtime_ns: int
-    blake2b: str
-    look: str = ""
+    number: int
+    some: Sequence[str]
 
 
 @dataclass(frozen=True)
 class FilesCompared:
-    """The outcome of a comparison; ``bad`` maps each path that is missing or differs to how."""
+    """The outcome of a comparison in figures, none of which is longer for more files.
 
-    checked: int
+    entries and listed: of the manifest, all of them and those of different paths. restored: files that came back, whether
+    expected or not; bytes: of those that are as they were. ways: what differs, by the codes of ``_WAYS``. unmet: folders
+    that must not be empty and are. canaries: hashes of those that came back, by path. looks: how many files of an ending
+    look how.
+    """
+
+    entries: int
+    listed: int
+    restored: int
     bytes: int
-    reasons: list[Reason]
-    bad: dict[str, str]
-    volatile: int = 0
+    volatile: int
+    ways: Mapping[str, Way]
+    unmet: Sequence[str] = ()
+    canaries: Mapping[str, str] = field(default_factory=dict)
+    looks: Mapping[tuple[str, str], int] = field(default_factory=dict)
 
 
 # --- verdicts --------------------------------------------------------------------------------------------------------
@@ -138,10 +148,13 @@ def level(checked: int, reasons: Sequence[Reason], **figures: Any) -> dict[str, 
     return {"verdict": verdict, "checked": checked, "reasons": [reason.public() for reason in held], **figures}
 
 
-def merge_item(wanted: Wanted, parts: Sequence[Mapping[str, Any]], extra: Sequence[Reason] = ()) -> dict[str, Any]:
+def merge_item(
+    wanted: Wanted, parts: Sequence[Mapping[str, Any]], extra: Sequence[Reason] = (), asked: Sequence[str] = LEVELS
+) -> dict[str, Any]:
     """Put the phases of one item together: {"verdict", "reasons", "levels", "figures", "notes", ...}.
 
-    A wanted level that no phase reported is INCONCLUSIVE. The recovery time is judged here, where all phases are known.
+    A wanted level that no phase reported is INCONCLUSIVE, also when nobody asked for it. The recovery time is judged here,
+    where all phases are known.
     """
     levels: dict[str, Any] = {}
     merged: dict[str, Any] = {"snapshots": {}, "taken": None, "arrived": None}
@@ -159,7 +172,8 @@ def merge_item(wanted: Wanted, parts: Sequence[Mapping[str, Any]], extra: Sequen
     reasons = list(extra)
     for name in wanted.levels:
         if name not in levels:
-            levels[name] = level(0, [Reason("not_run", f"the level {name} was not run", INCONCLUSIVE)])
+            why = "was not run" if name in asked else "was left out (--tags, --skip-tags)"
+            levels[name] = level(0, [Reason("not_run", f"the level {name} {why}", INCONCLUSIVE)])
     figures["phases"] = {name: round(seconds, 3) for name, seconds in phases.items()}
     restore_s = sum(phases.get(name, 0.0) for name in ("fetch_s", "restore_s", "engine_start_s", "first_query_s"))
     figures["restore_s"] = round(restore_s, 3)
@@ -198,11 +212,12 @@ def conclude(
     structures: Mapping[str, Mapping[str, Any]],
     judged: Mapping[str, Mapping[str, Any]],
     machine: Mapping[str, Any],
+    levels: Sequence[str] = LEVELS,
 ) -> dict[str, Any]:
     """Make the body of a proof record from whatever the play got to: nothing that was asked for is left out.
 
     selected: names of the items asked for (empty: all). fetched, judged: results by item; structures: by host.
-    machine: {"driver", "created": bool, "disposed": bool, "seconds": float}.
+    machine: {"driver", "created": bool, "disposed": bool, "seconds": float}. levels: those that were asked for.
     """
     asked = [item for item in items if not selected or item.item in selected]
     results, not_run = [], []
@@ -211,9 +226,9 @@ def conclude(
             not_run.append({"item": item.item, "host": item.host, "why": "not asked for"})
             continue
         known = [part for part in (fetched.get(item.item), structures.get(item.host), judged.get(item.item)) if part]
-        if not fetched.get(item.item):
+        if not fetched.get(item.item) and set(levels) - {"structure"}:
             not_run.append({"item": item.item, "host": item.host, "why": "the run ended before it"})
-        results.append(merge_item(item, known))
+        results.append(merge_item(item, known, asked=levels))
     reasons = []
     if not asked:
         reasons.append(Reason("zero_checked", "no item was asked for, so nothing is proved"))
@@ -228,6 +243,7 @@ def conclude(
         "practice": practice,
         "verdict": verdict,
         "scope": "all" if len(asked) == len(items) else "part",
+        "levels": [name for name in LEVELS if name in levels],
         "reasons": [reason.public() for reason in reasons],
         "items": results,
         "not_run": not_run,
@@ -475,13 +491,30 @@ def judge_arrival(
 
 def last_clean(wanted: Wanted, snapshots: Sequence[Snapshot], arrivals: Mapping[str, float]) -> Run | None:
     """The newest run of the job, by arrival, that its agent did not hold for anything."""
+    return max(_clean_runs(wanted, snapshots, arrivals), key=_by_arrival, default=None)
+
+
+def _clean_runs(wanted: Wanted, snapshots: Sequence[Snapshot], arrivals: Mapping[str, float]) -> list[Run]:
     tags = {f"practice={wanted.practice}", f"job={wanted.job}", "part=oracle"}
-    runs = [
+    return [
         Run(each, float(arrivals[each.id]))
         for each in snapshots
         if each.id in arrivals and tags <= each.tags and each.tagged("hold") is None
     ]
-    return max(runs, key=lambda run: (run.arrived, run.oracle.id)) if runs else None
+
+
+def earlier(wanted: Wanted, snapshots: Sequence[Snapshot], arrivals: Mapping[str, float], run: Run) -> Run | None:
+    """The run without suspicion that this one is to be compared with: the newest of a month ago, or the oldest there is.
+
+    What comes slowly, a few files a day, is seen only from afar.
+    """
+    before = [each for each in _clean_runs(wanted, snapshots, arrivals) if each.arrived < run.arrived]
+    old = [each for each in before if each.arrived <= run.arrived - EARLIER_S]
+    return max(old, key=_by_arrival) if old else min(before, key=_by_arrival, default=None)
+
+
+def _by_arrival(run: Run) -> tuple[float, str]:
+    return run.arrived, run.oracle.id
 
 
 def check_held(oracle: Mapping[str, Any], run: Run, clean: Run | None) -> list[Reason]:
@@ -489,28 +522,26 @@ def check_held(oracle: Mapping[str, Any], run: Run, clean: Run | None) -> list[R
     if "suspect" not in (oracle.get("holds") or ()) and "hold=suspect" not in run.oracle.tags:
         return []
     text = "the agent saw signs of harmful software in this run"
-    return [Reason("suspect", f"{text}: look at the host, see holdfast-agent clear. {_clean_words(clean)}")]
+    return [Reason("suspect", f"{text}: look at the host, see holdfast-agent clear. {clean_words(clean)}")]
 
 
-def check_content(
-    wanted: Wanted, noted: Mapping[str, Any], found: Mapping[str, Found], clean: Run | None
-) -> list[Reason]:
+def check_content(wanted: Wanted, noted: Mapping[str, Any], compared: FilesCompared, clean: Run | None) -> list[Reason]:
     """Do the restored files still look like what they are? noted: the oracle's ``tripwires``, hashes and counts.
 
     Independent of what the agent made of it: it sees what came too slowly for the agent's limits.
     """
     reasons = []
     canaries = noted.get("canaries") or {}
-    spoilt = [path for path in canaries if path not in found or found[path].blake2b != _canary(wanted, path)]
+    spoilt = [path for path in canaries if compared.canaries.get(path) != _canary(wanted, path)]
     if spoilt:
         text = f"of {len(canaries)} canaries, {len(spoilt)} are missing or changed"
-        reasons.append(Reason("canary_differs", f"{text}. {_clean_words(clean)}"))
+        reasons.append(Reason("canary_differs", f"{text}. {clean_words(clean)}"))
     judged = noted.get("judged", (MAGIC, ENTROPY))
-    files, wrong = wrong_in(types_of(((path, each.look) for path, each in found.items()), judged))
+    files, wrong = wrong_looks(compared.looks, judged)
     fresh = wrong - int(noted.get("accepted") or 0)
     if fresh >= int(noted.get("least") or Settings.least) and fresh * 100 >= files * SPOILT_PERCENT:
         text = f"{wrong} of {files} files of known types do not look like their type: encrypted?"
-        reasons.append(Reason("content_spoilt", f"{text} {_clean_words(clean)}"))
+        reasons.append(Reason("content_spoilt", f"{text} {clean_words(clean)}"))
     return reasons
 
 
@@ -518,7 +549,8 @@ def _canary(wanted: Wanted, path: str) -> str:
     return canary.digest(wanted.practice, wanted.host, path)
 
 
-def _clean_words(clean: Run | None) -> str:
+def clean_words(clean: Run | None) -> str:
+    """Name the last clean run, as a sentence."""
     if clean is None:
         return "No run without suspicion is left in the repository"
     at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(clean.arrived))
@@ -528,102 +560,80 @@ def _clean_words(clean: Run | None) -> str:
 # --- files -----------------------------------------------------------------------------------------------------------
 
 
-def compare_files(
-    manifest: Sequence[Mapping[str, Any]],
-    found: Mapping[str, Found],
-    must_have: Sequence[str] = (),
-) -> FilesCompared:
-    """Compare the restored files with the manifest: all of it has to be there, and nothing else.
-
-    A volatile file (it changed, came or went while it was being read) only has to be there. What else happened during
-    the backup the agent has settled already, with the disk at hand: here a difference is a fault.
-    """
-    ways: dict[str, list[str]] = {}
-    bad: dict[str, str] = {}
-    total = volatile = 0
-    for entry in manifest:
-        path = entry["path"]
-        have = found.get(path)
-        if have is None:
-            how = "missing"
-        elif entry.get("volatile"):
-            volatile += 1
-            continue
-        elif (have.size, have.blake2b) != (entry["size"], entry["blake2b"]):
-            how = "changed"
-        elif have.mode != entry["mode"]:
-            how = "mode"
-        elif have.mtime_ns != entry["mtime_ns"]:
-            how = "mtime"
-        else:
-            total += have.size
-            continue
-        ways.setdefault(how, []).append(path)
-        bad[path] = how
-    listed = {entry["path"] for entry in manifest}
-    extra = sorted(set(found) - listed)
-    if extra:
-        ways["extra"] = extra
-    reasons = [_file_reason(how, ways[how], len(manifest), len(found)) for how in _WAYS if how in ways]
-    if len(listed) != len(manifest):
+def judge_files(compared: FilesCompared, counted: int) -> list[Reason]:
+    """What a comparison means. counted: how many files the oracle says that it lists."""
+    reasons = [_file_reason(how, compared.ways[how], compared) for how in _WAYS if how in compared.ways]
+    if compared.listed != compared.entries:
         reasons.append(Reason("manifest_damaged", "the manifest names files more than once"))
-    for root in must_have:
-        below = root.rstrip("/") + "/"
-        if not any(path == root or path.startswith(below) for path in found):
-            reasons.append(
-                Reason("must_have_missing", f"a folder that must not be empty has no file ({name_hash(root)})")
-            )
-    return FilesCompared(len(manifest), total, reasons, bad, volatile)
+    if compared.entries != counted:
+        reasons.append(Reason("manifest_damaged", f"the oracle counts {counted} files, its manifest is not it"))
+    for root in compared.unmet:
+        text = f"a folder that must not be empty has no file ({name_hash(root)})"
+        reasons.append(Reason("must_have_missing", text))
+    return reasons
 
 
 _WAYS = {
     "missing": "are missing",
     "changed": "have other content than at backup time",
+    "kind": "are no plain files any more (a folder, a link, a device)",
     "mode": "have other permissions",
     "mtime": "have another modification time",
     "extra": "are there that the manifest does not know",
 }
 
 
-def _file_reason(how: str, paths: Sequence[str], expected: int, restored: int) -> Reason:
-    hashes = _few([name_hash(path) for path in sorted(paths)])
-    message = f"manifest has {expected} files, restored {restored}: {len(paths)} {_WAYS[how]} (name hashes {hashes})"
-    return Reason(f"files_{how}", message)
+def _file_reason(how: str, way: Way, compared: FilesCompared) -> Reason:
+    counts = f"manifest has {compared.entries} files, restored {compared.restored}"
+    hashes = _few([one[:HASH_HEAD] for one in way.some], way.number)
+    return Reason(f"files_{how}", f"{counts}: {way.number} {_WAYS[how]} (name hashes {hashes})")
+
+
+def path_digest(path: bytes) -> bytes:
+    """What a path is known by where it must not be told, or would take too much space."""
+    return hashlib.blake2b(path, digest_size=32).digest()[:16]
+
+
+def raw(path: str) -> bytes:
+    """A path as the bytes that it is on disk. One that no disk can have is some bytes as well, and never found."""
+    try:
+        return path.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return path.encode("utf-8", "surrogatepass")
 
 
 def name_hash(path: str) -> str:
     """The head of the hash of a name: enough to find the file again for who has the manifest, no name for others."""
-    return hashlib.blake2b(path.encode("utf-8", "surrogateescape"), digest_size=32).hexdigest()[:12]
+    return path_digest(raw(path)).hex()[:HASH_HEAD]
 
 
-def check_images(
-    names: Sequence[str],
-    root: str,
-    manifest: Sequence[Mapping[str, Any]],
-    bad: Mapping[str, str],
-    dropped: Sequence[str] = (),
-) -> list[Reason]:
+def check_images(names: Sequence[str], root: str, state: Callable[[str], str | None]) -> list[Reason]:
     """Every image that the restored database names must be in the manifest and restored as it was.
 
-    dropped: files that the practice itself deleted after the database was seen and before restic read them.
+    state: what became of the file at a path, as ``verify_files.Index.state`` says it. Files that the practice itself
+    deleted after the database was seen and before restic read them are not missed.
     """
-    listed = {entry["path"] for entry in manifest} | set(dropped)
-    paths = [image_path(root, name) for name in names]
-    missing = [path for path in paths if path not in listed or bad.get(path) == "missing"]
-    damaged = [path for path in paths if bad.get(path, "missing") != "missing"]
+    missing, damaged = [], []
+    for name in names:
+        path = image_path(root, name)
+        found = state(path)
+        if found in (None, "missing", "extra"):
+            missing.append(path)
+        elif found not in ("same", "volatile", "dropped"):
+            damaged.append(path)
     reasons = []
-    for code, found, text in (
+    for code, paths, text in (
         ("images_missing", missing, "are not in the backup"),
         ("images_damaged", damaged, "differ from what was saved"),
     ):
-        if found:
-            hashes = _few([name_hash(path) for path in sorted(found)])
-            reasons.append(
-                Reason(code, f"the database names {len(paths)} images, {len(found)} {text} (name hashes {hashes})")
-            )
+        if paths:
+            hashes = _few([name_hash(path) for path in sorted(paths)])
+            counts = f"the database names {len(names)} images, {len(paths)} {text}"
+            reasons.append(Reason(code, f"{counts} (name hashes {hashes})"))
     return reasons
 
 
-def _few(names: Sequence[str], most: int = 5) -> str:
-    short = [name[:12] for name in names[:most]]
-    return ", ".join(short) + (f" and {len(names) - most} more" if len(names) > most else "")
+def _few(names: Sequence[str], count: int | None = None) -> str:
+    short = [name[:HASH_HEAD] for name in names[:NAMED]]
+    more = (len(names) if count is None else count) - len(short)
+    return ", ".join(short) + (f" and {more} more" if more > 0 else "")

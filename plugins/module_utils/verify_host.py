@@ -5,7 +5,9 @@ Layout, with FOLDER being the machine's folder and FOLDER/root its disk (see nsp
 
     root/srv/holdfast-restore/ITEM/files      the restored files
     root/srv/holdfast-restore/ITEM/database   the restored dump, as restic lays it out
-    FOLDER/proof/ITEM.json                    oracle and outcome of the file comparison, from fetch to judge (0600)
+    FOLDER/proof/ITEM.json                    the oracle but its lists of files, from fetch to judge (0600)
+    FOLDER/proof/ITEM.index                   those files and what became of each, by hashes of their paths (0600)
+    FOLDER/proof/progress.json                how far a restore is, for people who watch (0600)
 
 All of it is wiped with the machine. restic runs chrooted in the machine's disk before the machine starts, so that the
 credentials are in the environment of that process only and the machine never sees them.
@@ -21,21 +23,22 @@ import signal
 import stat
 import subprocess
 import tempfile
+import threading
 import time
-from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Callable
+from typing import IO, Any, Callable, NamedTuple
 
-from ansible_collections.holdfast.practice.plugins.module_utils import agent_files, tripwires
+from ansible_collections.holdfast.practice.plugins.module_utils import verify_portion
 from ansible_collections.holdfast.practice.plugins.module_utils.agent_job import stored_oracle
+from ansible_collections.holdfast.practice.plugins.module_utils.agent_progress import RESTIC_PROGRESS, Progress
 from ansible_collections.holdfast.practice.plugins.module_utils.database_engine import DatabaseError, Engine, Finding
 from ansible_collections.holdfast.practice.plugins.module_utils.database_oracle import OracleError
 from ansible_collections.holdfast.practice.plugins.module_utils.engines import ENGINES
 from ansible_collections.holdfast.practice.plugins.module_utils.verify import (
     INCONCLUSIVE,
     PASS,
-    Found,
+    FilesCompared,
     NothingMoreError,
     Reason,
     Run,
@@ -47,9 +50,10 @@ from ansible_collections.holdfast.practice.plugins.module_utils.verify import (
     check_known,
     check_unreadable,
     choose,
-    compare_files,
+    earlier,
     foreign,
     judge_arrival,
+    judge_files,
     last_clean,
     level,
     parse_snapshots,
@@ -57,33 +61,54 @@ from ansible_collections.holdfast.practice.plugins.module_utils.verify import (
     stopped,
     worst,
 )
+from ansible_collections.holdfast.practice.plugins.module_utils.verify_files import Index, compare
+from ansible_collections.holdfast.practice.plugins.module_utils.verify_oracle import UNREADABLE, read_oracle
 from ansible_collections.holdfast.practice.plugins.module_utils.verify_restic import Done, classify, read_check
+from ansible_collections.holdfast.practice.plugins.module_utils.verify_since import Since, check_since
 
 PLACE = "/srv/holdfast-restore"
+# below the machine's folder
+PROGRESS_FILE = "proof/progress.json"
 # A first answer takes a second; restic by itself tries for a quarter of an hour to reach a NAS that is off.
 PROBE_S = 30
 SPACE_TO_SPARE = 256 << 20
 ENGINE_START_S = 90
+# of what a command prints or says without end
+KEPT_BYTES = 1 << 18
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
-Runner = Callable[[Sequence[str], Mapping[str, str], float, bytes], Done]
+Runner = Callable[..., Done]
 
 
-def run(argv: Sequence[str], env: Mapping[str, str], timeout: float, stdin: bytes = b"") -> Done:
-    """Run a command in a session of its own; at the timeout ask it to end (restic then says why), then kill it."""
+def run(
+    argv: Sequence[str],
+    env: Mapping[str, str],
+    timeout: float,
+    stdin: bytes = b"",
+    into: Path | None = None,
+    hear: Callable[[bytes], bool] | None = None,
+) -> Done:
+    """Run a command in a session of its own; at the timeout ask it to end (restic then says why), then kill it.
+
+    into: a new file that gets what it prints. hear: told of each line that it prints; what it takes is not returned, and of
+    the rest only the end.
+    """
     began = time.monotonic()
-    with tempfile.TemporaryFile() as said:
+    with contextlib.ExitStack() as stack:
+        said = stack.enter_context(tempfile.TemporaryFile())
+        printed: IO[bytes] | int = stack.enter_context(new_file(into)) if into else subprocess.PIPE
         try:
             child = subprocess.Popen(
                 list(argv),
                 env=dict(env),
                 stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
+                stdout=printed,
                 stderr=said,
                 start_new_session=True,
             )
         except OSError as error:
             return Done(127, b"", f"{argv[0]}: {error.strerror}", 0.0)
+        listener = _Listener(child, hear) if hear else None
         timed_out = False
         try:
             out, _none = child.communicate(stdin, timeout=timeout)
@@ -93,9 +118,46 @@ def run(argv: Sequence[str], env: Mapping[str, str], timeout: float, stdin: byte
         except BaseException:
             _end(child)
             raise
-        said.seek(0)
-        err = said.read().decode("utf-8", "replace")
-    return Done(child.returncode, out, err, time.monotonic() - began, timed_out)
+        if listener:
+            out = listener.rest()
+        err = _both_ends(said).decode("utf-8", "replace")
+    return Done(child.returncode, out or b"", err, time.monotonic() - began, timed_out)
+
+
+def new_file(path: Path) -> IO[bytes]:
+    """A file that nobody else can read, in place of what was there."""
+    path.unlink(missing_ok=True)
+    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")
+
+
+class _Listener(threading.Thread):
+    """Hears what a command prints while it runs, and keeps the end of what nobody took."""
+
+    def __init__(self, child: subprocess.Popen[bytes], hear: Callable[[bytes], bool]) -> None:
+        super().__init__(daemon=True)
+        self._stream, child.stdout = child.stdout, None
+        self._hear, self._kept = hear, b""
+        self.start()
+
+    def run(self) -> None:
+        """Until the last of its processes has ended."""
+        for line in self._stream or ():
+            if not self._hear(line):
+                self._kept = (self._kept + line)[-KEPT_BYTES:]
+
+    def rest(self) -> bytes:
+        """The end of what nobody took."""
+        self.join(timeout=10)
+        return self._kept
+
+
+def _both_ends(stream: IO[bytes]) -> bytes:
+    """What a command said; of very much the beginning and the end."""
+    size = stream.seek(0, os.SEEK_END)
+    stream.seek(0)
+    head = stream.read(KEPT_BYTES)
+    stream.seek(max(len(head), size - KEPT_BYTES))
+    return head + stream.read()
 
 
 def _end(child: subprocess.Popen[bytes]) -> bytes:
@@ -142,9 +204,10 @@ class MachineRestic:
             "RESTIC_PROGRESS_FPS": "0.016",
         }
 
-    def call(self, *arguments: str, timeout: float | None = None) -> Done:
-        """Run restic and return how it ended."""
-        return self._run([*self._argv, *arguments], self._env, timeout or self._timeout, b"")
+    def call(self, *arguments: str, timeout: float | None = None, **listen: Any) -> Done:
+        """Run restic and return how it ended. listen: ``into`` or ``hear``, as ``run`` has them."""
+        env = {**self._env, **RESTIC_PROGRESS} if "hear" in listen else self._env
+        return self._run([*self._argv, *arguments], env, timeout or self._timeout, b"", **listen)
 
     def ask(self, what: str, *arguments: str, timeout: float | None = None) -> bytes:
         """Run restic and return what it printed; raises NothingMoreError, with the reasons, when it did not end well."""
@@ -153,6 +216,12 @@ class MachineRestic:
         if reasons:
             raise NothingMoreError(*reasons)
         return done.out
+
+    def save(self, what: str, into: Path, *arguments: str) -> None:
+        """Like ask, for what may be larger than memory."""
+        reasons = classify(self.call(*arguments, into=into), what)
+        if reasons:
+            raise NothingMoreError(*reasons)
 
     def ask_json(self, what: str, *arguments: str, timeout: float | None = None) -> Any:
         """Like ask, for one JSON document."""
@@ -170,27 +239,56 @@ class MachineRestic:
 # --- structure -------------------------------------------------------------------------------------------------------
 
 
-def structure(restic: MachineRestic) -> dict[str, Any]:
-    """Read every byte of the repository: the part result {"levels", "figures"}."""
+class Reading(NamedTuple):
+    """What was promised of reading a repository, and what was read: see ``verify_portion``."""
+
+    portions: int = 1
+    within_s: float = 0.0
+    readings: Mapping[str, Any] = {}
+    now: float = 0.0
+
+
+def structure(restic: MachineRestic, reading: Reading) -> dict[str, Any]:
+    """Check the repository and read it, or a portion of it: the part result {"levels", "figures"}."""
     try:
         restic.repository_id()
-        packs = len(restic.ask("counting packs", "list", "packs").split())
+        packs = verify_portion.packs_of(restic.ask("counting packs", "list", "packs").decode("ascii", "replace"))
     except NothingMoreError as stop:
         return {"levels": {"structure": level(0, stop.reasons)}, "figures": {}}
-    done = restic.call("check", "--read-data", "--json")
-    found = read_check(done)
-    return {
-        "levels": {
-            "structure": level(
-                packs,
-                found.reasons,
-                errors=found.errors,
-                broken_packs=found.broken_packs,
-                seconds=round(done.seconds, 3),
-            )
-        },
-        "figures": {},
-    }
+    portion = verify_portion.choose(packs, reading.portions, reading.readings)
+    done = restic.call("check", *portion.arguments(), "--json")
+    found = read_check(done, portion.words())
+    since = verify_portion.read_since(packs, portion, reading.readings, reading.now)
+    reasons = found.reasons
+    if reading.within_s and not reasons:
+        reasons = verify_portion.overdue(since, reading.readings, reading.within_s, reading.now)
+    judged = level(
+        portion.packs,
+        reasons,
+        errors=found.errors,
+        broken_packs=found.broken_packs,
+        seconds=round(done.seconds, 3),
+        **verify_portion.public(portion, None if found.reasons else since),
+    )
+    return {"levels": {"structure": judged}, "figures": {}}
+
+
+class Kept:
+    """Where fetch keeps what judge needs."""
+
+    def __init__(self, folder: str, item: str) -> None:
+        self.folder = Path(folder) / "proof"
+        self.folder.mkdir(mode=0o700, exist_ok=True)
+        self.state = self.folder / f"{item}.json"
+        self.index = self.folder / f"{item}.index"
+        self._drawn = Path(folder) / PROGRESS_FILE
+
+    def draw(self, now: Mapping[str, Any]) -> None:
+        """How far it is. Nothing waits for the disk, which is busy with the restore."""
+        temporary = self._drawn.with_suffix(".new")
+        with new_file(temporary) as stream:
+            stream.write(json.dumps(now).encode("ascii"))
+        temporary.replace(self._drawn)
 
 
 # --- fetch -----------------------------------------------------------------------------------------------------------
@@ -210,23 +308,32 @@ class Fetch:
     ) -> None:
         self._wanted = wanted
         self._root = folder + "/root"
-        self._state = Path(folder) / "proof" / f"{wanted.item}.json"
+        self._kept = Kept(folder, wanted.item)
         self._restic = restic
         self._arrivals = arrivals
         self._known = known
         self._now = now
         self._clean: Run | None = None
+        self._earlier: Run | None = None
         self._held: list[Reason] = []
         self._levels: dict[str, Any] = {}
         self._figures: dict[str, Any] = {"phases": {}}
+        self._progress = Progress(self._kept.draw, wanted.job, "")
         self._result: dict[str, Any] = {"snapshots": {}, "taken": None, "arrived": None, "notes": []}
+
+    @property
+    def _loads(self) -> bool:
+        """Is more wanted than files?"""
+        return bool(set(self._wanted.levels) - {"arrival", "structure", "files"})
 
     def do(self) -> dict[str, Any]:
         """Return the part result {"verdict", "levels", "figures", "snapshots", "taken", "arrived", "notes"}."""
         try:
             oracle = self._find()
-            self._restore(oracle)
-            self._keep(oracle, self._compare(oracle))
+            if set(self._wanted.levels) - {"arrival", "structure"}:
+                self._restore(oracle)
+                self._compare(oracle)
+                self._keep(oracle)
         except NothingMoreError as stop:
             self._levels = stopped(self._wanted, stop.reasons, self._levels)
         verdict = worst([found["verdict"] for found in self._levels.values()] or [PASS])
@@ -245,6 +352,7 @@ class Fetch:
         self._result["taken"] = oracle["taken"]
         self._result["snapshots"].update({part: each for part, each in oracle["snapshots"].items() if each})
         self._clean = last_clean(self._wanted, snapshots, arrivals)
+        self._earlier = earlier(self._wanted, snapshots, arrivals, run)
         self._held = check_held(oracle, run, self._clean)
         failing, notes = foreign(self._wanted, snapshots, arrivals)
         reasons = check_identity(self._wanted, run, oracle, repository_id, snapshots, arrivals)
@@ -262,23 +370,29 @@ class Fetch:
         return oracle
 
     def _read_oracle(self, run: Run) -> dict[str, Any]:
-        out = self._restic.ask("reading the oracle", "dump", run.oracle.id, stored_oracle(self._wanted.job))
-        try:
-            oracle = json.loads(out)
-            _check_shape(oracle)
-        except (ValueError, KeyError, TypeError, AttributeError):
-            text = f"the oracle {run.oracle.id[:8]} is not one this version understands"
-            raise NothingMoreError(Reason("oracle_unreadable", text)) from None
-        found: dict[str, Any] = oracle
-        return found
+        """The oracle but its lists of files, which go into the index."""
+        stored = self._kept.folder / f"{self._wanted.item}.oracle"
+        self._restic.save("reading the oracle", stored, "dump", run.oracle.id, stored_oracle(self._wanted.job))
+        with contextlib.closing(Index(self._kept.index)) as index, stored.open(encoding="utf-8") as stream:
+            try:
+                return read_oracle(stream, index.take)
+            except UNREADABLE:
+                text = f"the oracle {run.oracle.id[:8]} is not one this version understands"
+                raise NothingMoreError(Reason("oracle_unreadable", text)) from None
+            finally:
+                stored.unlink()
 
     def _restore(self, oracle: Mapping[str, Any]) -> None:
-        parts = {part: oracle["snapshots"].get(part) for part in ("files", "database") if oracle["snapshots"].get(part)}
-        self._check_space(parts, _loaded_per_dump(oracle))
+        # the images that a database names are files, so these come with it
+        wanted = ("files", "database") if self._loads else ("files",)
+        parts = {part: oracle["snapshots"].get(part) for part in wanted if oracle["snapshots"].get(part)}
+        sizes = self._check_space(parts, _loaded_per_dump(oracle))
         began = time.monotonic()
         for part, snapshot in parts.items():
             target = f"{PLACE}/{self._wanted.item}/{part}"
-            done = self._restic.call("restore", snapshot, "--target", target, "--json")
+            done = self._restic.call(
+                "restore", snapshot, "--target", target, "--json", hear=self._hear(part, sizes[part])
+            )
             reasons = classify(done, f"restoring the {part}")
             if reasons and worst(reason.verdict for reason in reasons) == INCONCLUSIVE:
                 raise NothingMoreError(*reasons)
@@ -287,48 +401,96 @@ class Fetch:
                 self._levels[part] = level(0, reasons)
         self._figures["phases"]["restore_s"] = time.monotonic() - began
 
-    def _check_space(self, parts: Mapping[str, str], loaded_per_dump: float) -> None:
-        need = SPACE_TO_SPARE
+    def _hear(self, part: str, size: int) -> Callable[[bytes], bool]:
+        self._progress.begin("restore" if part == "files" else "restore_dump", size=size)
+        return self._progress.restic
+
+    def _check_space(self, parts: Mapping[str, str], loaded_per_dump: float) -> dict[str, int]:
+        """Bytes of each part; raises NothingMoreError when the disk has no room for them."""
+        need, sizes = SPACE_TO_SPARE, {}
         for part, snapshot in parts.items():
             stats = self._restic.ask_json("measuring the restore", "stats", "--mode", "restore-size", snapshot)
-            need += int(int(stats["total_size"]) * (1 if part == "files" else 1 + loaded_per_dump))
+            sizes[part] = int(stats["total_size"])
+            need += int(sizes[part] * (1 if part == "files" else 1 + loaded_per_dump))
         facts = os.statvfs(self._root)
         free = facts.f_bavail * facts.f_frsize
         if free < need:
             text = f"the restore needs {need} bytes, the restore machine's disk has {free} free"
             raise NothingMoreError(Reason("not_enough_space", text, INCONCLUSIVE))
+        return sizes
 
-    def _compare(self, oracle: Mapping[str, Any]) -> dict[str, str]:
+    def _compare(self, oracle: Mapping[str, Any]) -> None:
         files = oracle["files"]
         if files is None:
             if "files" in self._wanted.levels:
                 reason = Reason("no_files", "the oracle tells of no files, so none can be compared")
                 self._levels["files"] = level(0, [reason])
-            return {}
-        restored = scan(f"{self._root}{PLACE}/{self._wanted.item}/files")
-        compared = compare_files(files["manifest"], restored, files.get("must_have") or ())
-        reasons = [*compared.reasons, *self._held]
-        reasons += check_content(self._wanted, files.get("tripwires") or {}, restored, self._clean)
-        if len(files["manifest"]) != files["count"]:
-            reasons.append(
-                Reason("manifest_damaged", f"the oracle counts {files['count']} files, its manifest is not it")
-            )
-        judged = level(compared.checked, reasons, volatile=compared.volatile, dropped=len(files.get("dropped") or ()))
+            return
+        noted = files.get("tripwires") or {}
+        compared = self._compare_tree(files, noted.get("canaries") or ())
+        reasons = [*judge_files(compared, int(files["count"])), *self._held]
+        reasons += check_content(self._wanted, noted, compared, self._clean)
+        reasons += self._compare_with_earlier(noted, compared)
+        judged = level(compared.entries, reasons, volatile=compared.volatile, dropped=files.get("dropped", 0))
         before = self._levels.get("files")
         if before:
             judged["reasons"] = before["reasons"] + judged["reasons"]
             judged["verdict"] = worst([before["verdict"], judged["verdict"]])
         self._levels["files"] = judged
-        self._figures.update({"files": compared.checked, "bytes": compared.bytes})
-        return compared.bad
+        self._figures.update({"files": compared.entries, "bytes": compared.bytes})
 
-    def _keep(self, oracle: Mapping[str, Any], bad: Mapping[str, str]) -> None:
+    def _compare_tree(self, files: Mapping[str, Any], canaries: Iterable[str]) -> FilesCompared:
+        began = time.monotonic()
+        self._progress.begin("verify", files["manifest"])
+        tree = f"{self._root}{PLACE}/{self._wanted.item}/files"
+        try:
+            with contextlib.closing(Index(self._kept.index, fresh=False)) as index:
+                compared = compare(
+                    tree, index, files["manifest"], files.get("must_have") or (), canaries, self._progress.add
+                )
+        except OSError as error:
+            text = f"the restored files cannot be read on the restore machine ({os.strerror(error.errno or 0)})"
+            raise NothingMoreError(Reason("restored_unreadable", text, INCONCLUSIVE)) from None
+        self._figures["phases"]["compare_s"] = time.monotonic() - began
+        return compared
+
+    def _compare_with_earlier(self, noted: Mapping[str, Any], compared: FilesCompared) -> list[Reason]:
+        """What has become of the files since a run of long ago. Costs that run's oracle, not its files."""
+        run = self._earlier
+        if run is None:
+            return []
+        began = time.monotonic()
+        stored = self._kept.folder / f"{self._wanted.item}.earlier"
+        try:
+            self._restic.save(
+                "reading an earlier oracle", stored, "dump", run.oracle.id, stored_oracle(self._wanted.job)
+            )
+            with (
+                contextlib.closing(Index(self._kept.index, fresh=False)) as index,
+                stored.open(encoding="utf-8") as stream,
+            ):
+                since = Since(index)
+                read_oracle(stream, since.take)
+        except NothingMoreError as stop:
+            text = f"the files could not be compared with those of an earlier run ({stop})"
+            return [Reason("earlier_unreadable", text, INCONCLUSIVE)]
+        except UNREADABLE:
+            text = f"the files were not compared with those of the earlier run {run.oracle.id[:8]}: it is of another version"
+            self._result["notes"].append(Reason("earlier_unreadable", text).public())
+            return []
+        finally:
+            stored.unlink(missing_ok=True)
+        self._figures["phases"]["since_s"] = time.monotonic() - began
+        self._figures["since"] = {"oracle": run.oracle.id, "arrived": _utc(run.arrived), **since.changes._asdict()}
+        reasons, notes = check_since(noted, compared.looks, since, run, self._clean)
+        self._result["notes"] += [note.public() for note in notes]
+        return reasons
+
+    def _keep(self, oracle: Mapping[str, Any]) -> None:
         """Hand over to judge: beside the machine's disk, out of reach of what runs in the machine."""
-        self._state.parent.mkdir(mode=0o700, exist_ok=True)
-        handle = os.open(self._state, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(handle, "w", encoding="ascii") as stream:
-            json.dump({"oracle": oracle, "bad": bad}, stream)
-        if oracle["database"] and "database" not in self._levels:
+        with new_file(self._kept.state) as stream:
+            stream.write(json.dumps({"oracle": oracle}).encode("ascii"))
+        if self._loads and oracle["database"] and "database" not in self._levels:
             self._hand_dump_over(oracle["database"]["dump_path"], _engine(oracle["database"]).dump_owner)
 
     def _hand_dump_over(self, dump_path: str, user: str) -> None:
@@ -354,32 +516,6 @@ class Fetch:
             os.chown(f"{self._root}{base}.dump", owner.pw_uid, owner.pw_gid)
 
 
-def _check_shape(oracle: Mapping[str, Any]) -> None:
-    """Raise when an oracle lacks what is read later on."""
-    if oracle["schema"] != 1:
-        raise ValueError("unknown schema")
-    parse_time(oracle["taken"])
-    oracle["snapshots"].get("database")
-    oracle["identity"].get("repository_id")
-    files, database = oracle["files"], oracle["database"]
-    if files is not None:
-        for entry in files["manifest"]:
-            if not isinstance(entry["path"], str) or not isinstance(entry["mtime_ns"], int):
-                raise TypeError("manifest")
-            (entry["size"], entry["mode"], entry["blake2b"])
-        int(files["count"])
-    if database is not None:
-        dict(database["tables"])
-        dict(database["probes"])
-        questions = database["questions"]
-        dict(questions["probes"])
-        if questions["images"] is not None:
-            (questions["images"]["query"], questions["images"]["root"])
-        str(database["dump_path"])
-        if "stream" in database:
-            (int(database["stream"]["bytes"]), database["stream"]["blake2b"], database["stream"]["end_marker"])
-
-
 def _engine(section: Mapping[str, Any]) -> Engine:
     """Engine of an oracle's database."""
     engine = ENGINES.get(str(section.get("engine")))
@@ -402,29 +538,6 @@ def _passwd(root: str) -> list[pwd.struct_passwd]:
 
 def _utc(at: float) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at))
-
-
-def scan(tree: str) -> dict[str, Found]:
-    """Hash every regular file below a restored tree; keys are the paths on the host that was backed up."""
-    if not os.path.isdir(tree):  # noqa: PTH112 - names are any bytes
-        return {}
-    listed = list(agent_files.walk(tree, (), _raise))
-    with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
-        digests = pool.map(agent_files.hash_file, [path for path, _facts in listed])
-        return {
-            path[len(tree) :]: Found(
-                facts.st_size,
-                f"{stat.S_IMODE(facts.st_mode):04o}",
-                facts.st_mtime_ns,
-                digest,
-                tripwires.looks(tripwires.ending(path), head),
-            )
-            for (path, facts), (digest, head) in zip(listed, digests)
-        }
-
-
-def _raise(error: OSError) -> None:
-    raise error
 
 
 # --- judge -----------------------------------------------------------------------------------------------------------
@@ -456,13 +569,13 @@ def judge(
     """
     phases: dict[str, float] = {}
     figures: dict[str, Any] = {"phases": phases}
-    state = Path(folder) / "proof" / f"{wanted.item}.json"
+    handed = Kept(folder, wanted.item)
     dump = f"{PLACE}/{wanted.item}.dump"
-    if not state.exists() or not os.path.lexists(f"{folder}/root{dump}"):
+    if not handed.state.exists() or not os.path.lexists(f"{folder}/root{dump}"):
         # fetch has said why there is nothing; a second voice here would hide that
         return {"levels": {}, "figures": {}}
-    kept = json.loads(state.read_text(encoding="ascii"))
-    oracle = kept["oracle"]["database"]
+    whole = json.loads(handed.state.read_text(encoding="ascii"))["oracle"]
+    oracle = whole["database"]
     engine = _engine(oracle)
     copy = engine.copy(machine, wanted.item, oracle)
     began = time.monotonic()
@@ -486,9 +599,8 @@ def judge(
     reasons += [Reason(each.code, each.message) for each in engine.compare(oracle, restored)]
     images = restored["images"]
     if images:
-        files = kept["oracle"]["files"]
-        listed, dropped = (files["manifest"], files.get("dropped") or ()) if files else ((), ())
-        reasons += check_images(images["names"], images["root"], listed, kept["bad"], dropped)
+        with contextlib.closing(Index(handed.index, fresh=False)) as index:
+            reasons += check_images(images["names"], images["root"], index.state)
     checked, found = copy.check()
     reasons += _reasons(found)
     try:

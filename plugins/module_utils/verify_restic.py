@@ -97,15 +97,15 @@ def packs_in(text: str) -> list[str]:
 
 
 class Structure(NamedTuple):
-    """What ``restic check --read-data --json`` found."""
+    """What ``restic check --json`` found."""
 
     reasons: list[Reason]
     errors: int
     broken_packs: list[str]
 
 
-def read_check(done: Done) -> Structure:
-    """Judge a full read of the repository. No summary is no success."""
+def read_check(done: Done, words: str = "the whole repository") -> Structure:
+    """Judge a read of the repository, or of what ``words`` say. No summary is no success."""
     summary: Mapping[str, Any] = {}
     messages = []
     for line in (done.out.decode("utf-8", "replace") + "\n" + done.err).splitlines():
@@ -119,7 +119,7 @@ def read_check(done: Done) -> Structure:
             messages.append(str(row.get("message", "")))
     errors = int(summary.get("num_errors") or 0)
     broken = [str(pack) for pack in summary.get("broken_packs") or [] if _ID.fullmatch(str(pack))]
-    what = "reading the whole repository"
+    what = f"reading {words}"
     reasons = classify(done, what)
     if broken or (errors and done.rc not in (LOCKED, WRONG_PASSWORD, NO_REPOSITORY) and _all_say_damage(reasons)):
         packs = "\n".join(f"pack {pack}" for pack in broken)

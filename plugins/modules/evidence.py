@@ -129,6 +129,11 @@ known:
   returned: O(state=read)
   type: dict
   sample: {"server1/documents": ["0f3c..."]}
+readings:
+  description: What proofs have read of each host's repository and when, as M(holdfast.practice.restore_verify) wants it.
+  returned: O(state=read)
+  type: dict
+  sample: {"server1": {"first": "2026-11-22T00:31:00Z", "portions": {"1/1": "2026-11-22T00:31:00Z"}}}
 about:
   description: The newest records of what became of hosts that left, by C(retirement/host) and C(deletion/host).
   returned: O(state=read)
@@ -156,6 +161,7 @@ from ansible_collections.holdfast.practice.plugins.module_utils.evidence import 
     parse_signers,
     utc_now,
 )
+from ansible_collections.holdfast.practice.plugins.module_utils.verify_portion import history
 
 
 def read(ledger: Ledger) -> dict[str, Any]:
@@ -167,6 +173,7 @@ def read(ledger: Ledger) -> dict[str, Any]:
         "hash": last["hash"] if last else "",
         "heads": [head_of(entry).line() for entry in entries],
         "known": last_known(entries),
+        "readings": history(entries),
         "about": last_about(entries),
     }
 

@@ -11,11 +11,11 @@ version_added: "0.1.0"
 description:
   - Proves a backup by restoring it, starting what needs starting, and comparing with what the agent saw at backup time
     (the oracle), never with the live system, which has moved on.
-  - Works in phases, because the machine has to start between them. V(structure), once for each repository, reads every byte
-    of it. V(fetch), once for each item and before the machine starts, chooses the newest run by its arrival on the NAS,
-    restores it into the machine's disk and compares the files. V(judge), once for each item after the machine has started,
-    loads the dump and compares the database, asking what the oracle says was asked. V(conclude) puts the results together
-    and names what was not run.
+  - Works in phases, because the machine has to start between them. V(structure), once for each repository, checks index,
+    snapshots and trees and reads the stored data, of a large repository one portion at a time. V(fetch), once for each item
+    and before the machine starts, chooses the newest run by its arrival on the NAS, restores it into the machine's disk and
+    compares the files. V(judge), once for each item after the machine has started, loads the dump and compares the database,
+    asking what the oracle says was asked. V(conclude) puts the results together and names what was not run.
   - A bad backup is a result and not a failure of the task. What cannot be judged (NAS out of reach, wrong password) is
     INCONCLUSIVE, and what was not run is never a PASS.
   - Results hold counts, ids and table names; no file names and no data.
@@ -100,6 +100,20 @@ options:
     type: list
     elements: str
     default: []
+  portions:
+    description:
+      - For V(structure), into how many portions a large repository may be divided, of which one is read. It is the one that
+        was read longest ago. A repository of up to some 17 GB is read whole whatever is said here.
+    type: int
+    default: 1
+  read_within_s:
+    description: Within this time everything has to have been read; 0 for no such promise. For V(structure), in seconds.
+    type: float
+    default: 0
+  readings:
+    description: What the evidence says was read of this host's repository, as M(holdfast.practice.evidence) returns it.
+    type: dict
+    default: {}
   leader:
     description: Process id of the machine's first process. Needed for V(judge).
     type: int
@@ -111,6 +125,13 @@ options:
     description: Longest time for one command, in seconds.
     type: float
     default: 7200
+  levels:
+    description:
+      - The levels that are asked for; what an item has beyond them is left out, named, and never a PASS. V(arrival) always comes
+        with V(fetch). The images that a database names come with V(database).
+    type: list
+    elements: str
+    default: [arrival, structure, files, database]
   selected:
     description: Names of the items that were asked for; empty for all. For V(conclude).
     type: list
@@ -258,6 +279,7 @@ from ansible_collections.holdfast.practice.plugins.module_utils.verify_host impo
     Fetch,
     Machine,
     MachineRestic,
+    Reading,
     judge,
     structure,
 )
@@ -287,9 +309,13 @@ SPEC = {
     "rest_password": {"type": "str", "no_log": True},
     "arrivals": {"type": "dict", "default": {}},
     "known": {"type": "list", "elements": "str", "default": []},
+    "portions": {"type": "int", "default": 1},
+    "read_within_s": {"type": "float", "default": 0},
+    "readings": {"type": "dict", "default": {}},
     "leader": {"type": "int"},
     "started_s": {"type": "float", "default": 0},
     "timeout": {"type": "float", "default": 7200},
+    "levels": {"type": "list", "elements": "str", "default": list(LEVELS)},
     "selected": {"type": "list", "elements": "str", "default": []},
     "results": {
         "type": "dict",
@@ -330,6 +356,7 @@ def do_conclude(params: Mapping[str, Any]) -> dict[str, Any]:
         finished(results.get("structures") or [], "host"),
         finished(results.get("judged") or [], "item"),
         params["machine"],
+        params["levels"],
     )
     return {"item": "", "host": "", "verdict": body["verdict"], "body": body, "lines": describe(body)}
 
@@ -337,7 +364,8 @@ def do_conclude(params: Mapping[str, Any]) -> dict[str, Any]:
 def do_phase(params: Mapping[str, Any]) -> dict[str, Any]:
     """Run one of the phases that touch the machine."""
     row = params["items"][0]
-    item = wanted(params["practice"], row)
+    asked = [name for name in row["levels"] if name in params["levels"]]
+    item = wanted(params["practice"], {**row, "levels": asked})
     if params["phase"] == "judge":
         machine = Machine(params["leader"], params["timeout"])
         return judge(item, params["folder"], machine, params["started_s"])
@@ -349,7 +377,8 @@ def do_phase(params: Mapping[str, Any]) -> dict[str, Any]:
         params["timeout"],
     )
     if params["phase"] == "structure":
-        return structure(restic)
+        reading = Reading(params["portions"], params["read_within_s"], params["readings"], time.time())
+        return structure(restic, reading)
     arrivals = params["arrivals"].get(item.username)
     return Fetch(item, params["folder"], restic, arrivals, params["known"], time.time()).do()
 

@@ -37,7 +37,7 @@ from ansible_collections.holdfast.practice.plugins.plugin_utils.model import (
     interval_s,
     schedule,
 )
-from ansible_collections.holdfast.practice.plugins.plugin_utils.proofs import turn
+from ansible_collections.holdfast.practice.plugins.plugin_utils.proofs import portions, turn
 from ansible_collections.holdfast.practice.plugins.plugin_utils.rules_items import hides
 from ansible_collections.holdfast.practice.plugins.plugin_utils.shutdown import Budget, budget
 from ansible_collections.holdfast.practice.plugins.plugin_utils.times import (
@@ -592,6 +592,13 @@ class _Compiler:
                 for agent, names in self.agents.items()
                 for item_name, item in ((each, self.practice.protect[each]) for each in names)
             ],
+            "restore_verify_reading": {
+                agent: {
+                    "within_s": seconds(objectives.read_within),
+                    "portions": portions(seconds(objectives.read_within), [proofs[each] for each in names]),
+                }
+                for agent, names in self.agents.items()
+            },
             "restore_verify_turns": {item: turn(often, self.id, item) for item, often in proofs.items()},
             "restore_verify_credentials": {
                 agent: {

@@ -134,6 +134,11 @@ class Objectives(Part):
         default=None,
         description="how long a restore over the line may take, such as 3d (m, h, d, w); left out: as long as rto",
     )
+    read_within: Short = Field(
+        default="28d",
+        description="within this time proofs have read every stored byte, such as 28d (m, h, d, w); a large repository is read "
+        "in portions",
+    )
 
 
 class Access(Part):

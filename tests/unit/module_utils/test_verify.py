@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-import json
+import hashlib
 
 import pytest
 from ansible_collections.holdfast.practice.plugins.module_utils import canary, verify
@@ -11,12 +11,13 @@ from ansible_collections.holdfast.practice.plugins.module_utils.verify import (
     FAIL,
     INCONCLUSIVE,
     PASS,
-    Found,
+    FilesCompared,
     NothingMoreError,
     Reason,
     Run,
     Snapshot,
     Wanted,
+    Way,
 )
 
 WANTED = Wanted(
@@ -132,6 +133,26 @@ def test_what_was_not_reached_is_named_and_inconclusive():
     body = conclude(fetched={})
     assert body["verdict"] == INCONCLUSIVE
     assert body["not_run"] == [{"item": "documents", "host": "server1", "why": "the run ended before it"}]
+
+
+def test_a_level_that_was_left_out_is_named_and_never_a_pass():
+    body = verify.conclude(
+        "harbour", [WANTED], [], {"documents": part(arrival=[], files=[])}, {}, {}, MACHINE, ["arrival", "files"]
+    )
+    (item,) = body["items"]
+    assert (body["verdict"], body["levels"], body["not_run"]) == (INCONCLUSIVE, ["arrival", "files"], [])
+    assert [reason["message"] for reason in item["reasons"]] == [
+        "the level structure was left out (--tags, --skip-tags)"
+    ]
+    bad = {"documents": part(arrival=[], files=[Reason("files_missing", "")])}
+    assert verify.conclude("harbour", [WANTED], [], bad, {}, {}, MACHINE, ["files"])["verdict"] == FAIL
+
+
+def test_where_only_the_structure_was_asked_for_the_rest_did_not_end_early():
+    read = {"server1": part(structure=[])}
+    body = verify.conclude("harbour", [WANTED], [], {}, read, {}, MACHINE, ["structure"])
+    assert (body["verdict"], body["not_run"]) == (INCONCLUSIVE, [])
+    assert body["items"][0]["levels"]["structure"]["verdict"] == PASS
 
 
 def test_what_was_not_asked_for_is_named_and_no_part_of_the_verdict():
@@ -312,6 +333,26 @@ def test_the_last_clean_run(snapshots, arrivals, want):
     assert (found.oracle.id[0] if found else None) == want
 
 
+DAY = 86400
+
+
+@pytest.mark.parametrize(
+    ("days", "want"),
+    [
+        ({}, None),  # there is no other
+        ({"c": 1, "d": 3}, "d"),  # young: the oldest there is
+        ({"c": 1, "d": 29, "e": 31, "f": 400}, "d"),  # the newest of a month ago
+        ({"c": -1}, None),  # later than the run: it is an older one that is proved
+        ({"c": 40, "h": 29}, "c"),  # h is held
+    ],
+)
+def test_with_which_run_of_long_ago_the_files_are_compared(days, want):
+    arrivals = {ORACLE.id: NOW, **{name * 64: NOW - ago * DAY for name, ago in days.items()}}
+    others = [held(snapshot(name)) if name == "h" else snapshot(name) for name in days]
+    found = verify.earlier(WANTED, [ORACLE, FILES, *others], arrivals, Run(ORACLE, NOW))
+    assert (found.oracle.id[0] if found else None) == want
+
+
 def test_a_suspect_run_is_no_good_backup_and_the_last_clean_one_is_named():
     clean = Run(snapshot("c"), NOW - 9000)
     for told, run in ((oracle(holds=["suspect"]), ORACLE), (oracle(), held(ORACLE))):
@@ -341,8 +382,8 @@ CANARY = "/d/leave.pdf"
     ],
 )
 def test_content_that_does_not_look_like_what_it_is(noted, wrong, want):
-    restored = {f"/d/{n}.pdf": found(look="magic" if n < wrong else "") for n in range(100)}
-    reasons = verify.check_content(WANTED, noted, restored, None)
+    looks = {("pdf", "magic"): wrong, ("pdf", ""): 100 - wrong, ("txt", ""): 0}
+    reasons = verify.check_content(WANTED, noted, compared(looks=looks), None)
     assert codes(reasons) == want
     assert not any("/d/" in reason.message for reason in reasons)
 
@@ -350,74 +391,60 @@ def test_content_that_does_not_look_like_what_it_is(noted, wrong, want):
 def test_a_canary_that_is_right_is_so_by_its_own_bytes_not_by_what_the_oracle_says():
     right = canary.digest(WANTED.practice, WANTED.host, CANARY)
     noted = {"canaries": {CANARY: "whatever"}}
-    assert verify.check_content(WANTED, noted, {CANARY: found(blake2b=right)}, None) == []
-    assert codes(verify.check_content(WANTED, noted, {CANARY: found(blake2b="bb")}, None)) == ["canary_differs"]
+    assert verify.check_content(WANTED, noted, compared(canaries={CANARY: right}), None) == []
+    for wrong in ({CANARY: "bb"}, {}):
+        assert codes(verify.check_content(WANTED, noted, compared(canaries=wrong), None)) == ["canary_differs"]
 
 
 # --- files
 
 
-def entry(path, **changes):
-    return {"path": path, "size": 3, "mode": "0644", "mtime_ns": 5, "blake2b": "aa", "volatile": False, **changes}
-
-
-def found(**changes):
-    return Found(**{"size": 3, "mode": "0644", "mtime_ns": 5, "blake2b": "aa", **changes})
+def compared(**changes):
+    return FilesCompared(**{"entries": 3, "listed": 3, "restored": 3, "bytes": 9, "volatile": 0, "ways": {}, **changes})
 
 
 @pytest.mark.parametrize(
-    ("manifest", "restored", "want"),
+    ("changes", "counted", "want"),
     [
-        ([entry("/a")], {"/a": found()}, []),
-        ([entry("/a")], {}, ["files_missing"]),
-        ([entry("/a")], {"/a": found(blake2b="bb")}, ["files_changed"]),
-        ([entry("/a")], {"/a": found(size=4)}, ["files_changed"]),
-        ([entry("/a")], {"/a": found(mode="0600")}, ["files_mode"]),
-        ([entry("/a")], {"/a": found(mtime_ns=6)}, ["files_mtime"]),
-        ([entry("/a", volatile=True)], {"/a": found(blake2b="bb", size=9)}, []),
-        ([entry("/a", volatile=True)], {}, ["files_missing"]),
-        ([entry("/a")], {"/a": found(), "/b": found()}, ["files_extra"]),
-        ([entry("/a")], {"/a": found(), "/b": found(mtime_ns=2**62)}, ["files_extra"]),  # however new it claims to be
-        ([entry("/a"), entry("/b", volatile=True, mode="", blake2b="")], {"/a": found(), "/b": found()}, []),  # it came
-        ([entry("/a"), entry("/a")], {"/a": found()}, ["manifest_damaged"]),
+        ({}, 3, []),
+        ({"ways": {"mtime": Way(1, ["aa"]), "missing": Way(1, ["bb"])}}, 3, ["files_missing", "files_mtime"]),
+        ({"ways": {"extra": Way(1, ["aa"]), "kind": Way(1, ["bb"])}}, 3, ["files_kind", "files_extra"]),
+        ({"ways": {"changed": Way(1, ["aa"]), "mode": Way(1, ["bb"])}}, 3, ["files_changed", "files_mode"]),
+        ({"listed": 2}, 3, ["manifest_damaged"]),
+        ({}, 4, ["manifest_damaged"]),
+        ({"unmet": ["/secret"]}, 3, ["must_have_missing"]),
     ],
 )
-def test_compare_files(manifest, restored, want):
-    compared = verify.compare_files(manifest, restored)
-    assert codes(compared.reasons) == want
-    assert compared.checked == len(manifest)
-
-
-def test_a_folder_that_must_not_be_empty():
-    assert verify.compare_files([entry("/d/x")], {"/d/x": found()}, must_have=["/d"]).reasons == []
-    assert codes(verify.compare_files([entry("/dd")], {"/dd": found()}, must_have=["/d"]).reasons) == [
-        "must_have_missing"
-    ]
+def test_what_a_comparison_means(changes, counted, want):
+    assert codes(verify.judge_files(compared(**changes), counted)) == want
 
 
 def test_no_name_of_a_file_is_told():
-    manifest = [entry("/patients/smith-john.pdf"), entry("/patients/roe.pdf")]
-    compared = verify.compare_files(manifest, {"/patients/jones.pdf": found()}, must_have=["/secret"])
-    told = json.dumps([reason.public() for reason in compared.reasons])
-    assert "manifest has 2 files, restored 1: 2 are missing" in told
-    assert not [name for name in ("smith", "roe", "jones", "secret", "patients") if name in told]
+    some = [verify.path_digest(verify.raw(f"/patients/{n}")).hex() for n in range(5)]
+    reasons = verify.judge_files(compared(ways={"missing": Way(7, some)}, unmet=["/secret"]), 3)
+    hashes = ", ".join(name[:12] for name in some)
+    assert reasons[0].message == (f"manifest has 3 files, restored 3: 7 are missing (name hashes {hashes} and 2 more)")
+    assert reasons[1].message.endswith(f"({verify.name_hash('/secret')})")
+
+
+def test_a_name_hash_is_the_head_of_the_hash_of_the_bytes():
+    assert verify.name_hash("/d/\udcff") == hashlib.blake2b(b"/d/\xff", digest_size=32).hexdigest()[:12]
+    assert verify.raw("/\ud800")  # no file can be called so, and it is no error to ask
 
 
 @pytest.mark.parametrize(
-    ("names", "bad", "want"),
+    ("names", "states", "want"),
     [
-        (["a.jpg", "/img/b.jpg"], {}, []),
+        (["a.jpg", "/img/b.jpg"], {"/img/a.jpg": "same", "/img/b.jpg": "volatile"}, []),
         (["c.jpg"], {}, ["images_missing"]),
         (["a.jpg"], {"/img/a.jpg": "missing"}, ["images_missing"]),
+        (["a.jpg"], {"/img/a.jpg": "extra"}, ["images_missing"]),
         (["a.jpg"], {"/img/a.jpg": "changed"}, ["images_damaged"]),
-        (["../img/a.jpg"], {}, []),
+        (["a.jpg"], {"/img/a.jpg": "kind"}, ["images_damaged"]),
+        (["a.jpg", "b.jpg"], {"/img/a.jpg": "mtime"}, ["images_missing", "images_damaged"]),
+        (["../img/a.jpg"], {"/img/a.jpg": "same"}, []),
+        (["a.jpg"], {"/img/a.jpg": "dropped"}, []),  # the practice itself deleted it during the backup
     ],
 )
-def test_images_named_in_the_database(names, bad, want):
-    manifest = [entry("/img/a.jpg"), entry("/img/b.jpg")]
-    assert codes(verify.check_images(names, "/img", manifest, bad)) == want
-
-
-def test_an_image_that_the_practice_deleted_during_the_backup_may_be_missing():
-    assert verify.check_images(["a.jpg", "b.jpg"], "/img", [entry("/img/a.jpg")], {}, ["/img/b.jpg"]) == []
-    assert codes(verify.check_images(["c.jpg"], "/img", [], {}, ["/img/b.jpg"])) == ["images_missing"]
+def test_images_named_in_the_database(names, states, want):
+    assert codes(verify.check_images(names, "/img", states.get)) == want

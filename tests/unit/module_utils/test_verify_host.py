@@ -7,10 +7,16 @@ import json
 import os
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from ansible_collections.holdfast.practice.plugins.module_utils import agent_files, database_engine, verify_host
+from ansible_collections.holdfast.practice.plugins.module_utils import (
+    agent_files,
+    database_engine,
+    verify_host,
+    verify_portion,
+)
 from ansible_collections.holdfast.practice.plugins.module_utils.database_engine import DatabaseError
 from ansible_collections.holdfast.practice.plugins.module_utils.engine_postgresql import PostgresqlCopy, load_findings
 from ansible_collections.holdfast.practice.plugins.module_utils.verify import FAIL, INCONCLUSIVE, PASS, Wanted
@@ -20,7 +26,6 @@ from ansible_collections.holdfast.practice.plugins.module_utils.verify_host impo
     MachineRestic,
     judge,
     run,
-    scan,
     structure,
 )
 
@@ -29,7 +34,7 @@ REPO = "9" * 64
 IDS = {part: letter * 64 for part, letter in (("oracle", "a"), ("files", "b"), ("database", "c"))}
 LEVELS = ("arrival", "structure", "files", "database")
 WANTED = Wanted("harbour", "clinical_db", "clinical_db", "server1", "server1", 86400, 14400, LEVELS)
-CONTENT = {"/srv/img/1.jpg": b"one", "/srv/img/2.jpg": b"two"}
+CONTENT = {"/srv/img/1.jpg": b"\xff\xd8\xff", "/srv/img/2.jpg": b"\xff\xd8\xff"}
 
 
 def utc(at):
@@ -47,6 +52,10 @@ class World:
         self.dump_link: str | None = None
         self.fail: dict[str, Done] = {}
         self.total = 10
+        self.said: list[bytes] = []
+        self.earlier: str | None = ""
+        self.heard: list[bool] = []
+        self.packs = ["0" * 64, "1" * 64]
         (folder / "root/etc").mkdir(parents=True)
         (folder / "root/etc/passwd").write_text(f"postgres:x:{os.getuid()}:{os.getgid()}::/:/bin/sh\n")
         manifest = [
@@ -66,12 +75,26 @@ class World:
 
     def snapshots(self):
         tags = ["practice=harbour", "job=clinical_db", "run=R1"]
+        before = [("oracle", EARLIER)] if self.earlier != "" else []
         return [
-            {"id": each, "time": utc(NOW - 650), "hostname": "server1", "tags": [*tags, f"part={part}"]}
-            for part, each in IDS.items()
+            {
+                "id": each,
+                "time": utc(NOW - (650 if each != EARLIER else 50 * 86400)),
+                "hostname": "server1",
+                "tags": [*tags, f"part={part}"],
+            }
+            for part, each in [*IDS.items(), *before]
         ]
 
-    def __call__(self, argv, env, timeout, stdin):
+    def __call__(self, argv, env, timeout, stdin, into=None, hear=None):
+        done = self.answer(argv, env)
+        if into:
+            into.write_bytes(done.out)
+        if hear:
+            self.heard += map(hear, self.said)
+        return done
+
+    def answer(self, argv, env):
         self.calls.append((list(argv), dict(env)))
         words = [
             word for word in argv[argv.index("restic") + 1 :] if not word.startswith("--no-") and ".pem" not in word
@@ -84,6 +107,10 @@ class World:
             out = json.dumps({"id": REPO})
         elif verb == "snapshots":
             out = json.dumps(self.snapshots())
+        elif verb == "dump" and EARLIER in words:
+            if self.earlier is None:
+                return Done(1, b"", "connection refused", 1.0)
+            out = self.earlier
         elif verb == "dump":
             out = json.dumps(self.oracle)
         elif verb == "stats":
@@ -93,7 +120,7 @@ class World:
                 words[words.index("restore") + 1], Path(str(self.folder / "root") + argv[argv.index("--target") + 1])
             )
         elif verb == "list":
-            out = "p1\np2\n"
+            out = "".join(f"{pack}\n" for pack in self.packs)
         elif verb == "check":
             out = json.dumps({"message_type": "summary", "num_errors": 0, "broken_packs": None})
         return Done(0, out.encode(), "", 0.1)
@@ -227,6 +254,85 @@ def test_a_dump_path_that_climbs_is_refused(world, path):
     assert world.fetch()["verdict"] == FAIL
 
 
+@pytest.mark.parametrize(
+    ("levels", "restored", "judged"),
+    [
+        (("arrival",), [], {"arrival"}),
+        (("structure",), [], {"arrival"}),
+        (("files",), ["files"], {"arrival", "files"}),
+        (("database",), ["files", "database"], {"arrival", "files"}),  # the images that it names are files
+        (("arrival", "files", "database"), ["files", "database"], {"arrival", "files"}),
+    ],
+)
+def test_only_what_is_asked_for_is_restored(world, levels, restored, judged):
+    part = world.fetch(wanted=replace(WANTED, levels=levels))
+    asked = [argv[argv.index("restore") + 1] for argv, _env in world.calls if "restore" in argv]
+    assert asked == [IDS[name] for name in restored]
+    assert (part["verdict"], set(part["levels"])) == (PASS, judged)
+    assert (world.folder / "root/srv/holdfast-restore/clinical_db.dump").exists() == ("database" in restored)
+
+
+EARLIER = "e" * 64
+
+
+def with_earlier(world, oracle):
+    """A run of fifty days ago, with an oracle of its own."""
+    world.earlier = oracle
+    return {**dict.fromkeys(IDS.values(), NOW - 600), EARLIER: NOW - 50 * 86400 + 50}
+
+
+def test_files_are_compared_with_those_of_a_month_ago_as_well(world):
+    then = json.loads(json.dumps(world.oracle))
+    then["files"]["manifest"][0]["blake2b"] = "other"
+    part = world.fetch(with_earlier(world, json.dumps(then)))
+    assert part["figures"]["since"] == {
+        "oracle": EARLIER, "arrived": utc(NOW - 50 * 86400 + 50), "before": 2, "same": 1, "changed": 1, "gone": 0, "silent": 1,
+        "silent_spoilt": 0,
+    }  # fmt: skip
+    assert (part["verdict"], [note["code"] for note in part["notes"]]) == (PASS, ["changed_silently"])
+
+
+def test_an_image_that_is_no_image_any_more_with_the_time_of_then(world):
+    """Encrypted in place before the backup: the oracle knows no better, the month before does."""
+    then = json.loads(json.dumps(world.oracle))
+    spoilt = bytes(range(7, 250))
+    world.restored["/srv/img/1.jpg"] = spoilt
+    for oracle, data in ((world.oracle, spoilt), (then, spoilt[::-1])):
+        digest = agent_files.hashlib.blake2b(data, digest_size=32).hexdigest()
+        oracle["files"]["manifest"][0].update(size=len(data), blake2b=digest)
+    part = world.fetch(with_earlier(world, json.dumps(then)))
+    assert (verdicts(part)["files"], codes(part)) == (FAIL, {"changed_silently"})
+
+
+@pytest.mark.parametrize(
+    ("oracle", "verdict", "reasons", "notes"),
+    [
+        (
+            '{"schema": 0}',
+            PASS,
+            set(),
+            ["earlier_unreadable"],
+        ),  # of another version: nobody can hold it against this one
+        (None, INCONCLUSIVE, {"earlier_unreadable"}, []),  # out of reach
+    ],
+)
+def test_an_earlier_oracle_that_cannot_be_read(world, oracle, verdict, reasons, notes):
+    part = world.fetch(with_earlier(world, oracle))
+    assert (verdicts(part)["files"], codes(part)) == (verdict, reasons)
+    assert [note["code"] for note in part["notes"]] == notes
+    assert not list((world.folder / "proof").glob("*.earlier"))
+
+
+def test_how_far_a_restore_is_can_be_seen(world):
+    world.said = [b'{"message_type":"status","bytes_restored":5,"files_restored":1}\n', b"something else\n"]
+    world.fetch()
+    now = json.loads((world.folder / verify_host.PROGRESS_FILE).read_text())
+    assert (now["job"], now["phase"], now["total_files"]) == ("clinical_db", "verify", 2)
+    assert world.heard == [True, False] * 2
+    restores = [env for argv, env in world.calls if "restore" in argv]
+    assert {env["RESTIC_PROGRESS_FPS"] for env in restores} == {"1"}
+
+
 def test_known_snapshots_have_to_be_there(world):
     assert "known_snapshot_missing" in codes(world.fetch(known=["d" * 64]))
 
@@ -247,25 +353,62 @@ def test_a_manifest_with_another_count_is_not_believed(world):
     assert "manifest_damaged" in codes(world.fetch())
 
 
-def test_the_structure_counts_packs(world):
-    level = structure(world.restic())["levels"]["structure"]
+def test_a_restored_file_that_the_disk_does_not_give_back_is_inconclusive(world, monkeypatch):
+    def broken(*_arguments):
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(os, "readv", broken)
+    part = world.fetch()
+    assert (verdicts(part)["files"], codes(part)) == (INCONCLUSIVE, {"restored_unreadable"})
+
+
+def test_what_fetch_keeps_is_short_and_for_root_only(world):
+    world.fetch()
+    kept = sorted(path.name for path in (world.folder / "proof").iterdir())
+    assert kept == ["clinical_db.index", "clinical_db.json", "progress.json"]
+    assert all(path.stat().st_mode & 0o777 == 0o600 for path in (world.folder / "proof").iterdir())
+    oracle = json.loads((world.folder / "proof/clinical_db.json").read_text())["oracle"]
+    assert (oracle["files"]["manifest"], oracle["files"]["count"]) == (2, 2)
+
+
+def read_structure(world, reading=verify_host.Reading()):  # noqa: B008
+    return structure(world.restic(), reading)["levels"]["structure"]
+
+
+def test_a_small_repository_is_read_whole(world):
+    level = read_structure(world, verify_host.Reading(portions=14, within_s=86400, now=NOW))
     assert (level["verdict"], level["checked"]) == (PASS, 2)
+    assert level["portion"] == {"number": 1, "of": 1, "packs": 2, "all_packs": 2}
+    assert level["all_read_since"] == utc(NOW)
+    (check,) = [argv for argv, _env in world.calls if "check" in argv]
+    assert "--read-data" in check
 
 
 def test_a_repository_without_packs_proves_nothing(world):
-    world.fail["list"] = Done(0, b"", "", 0.1)
-    assert structure(world.restic())["levels"]["structure"]["verdict"] == FAIL
+    world.packs = []
+    assert read_structure(world)["verdict"] == FAIL
 
 
-def test_scan_does_not_follow_links_and_takes_any_name(tmp_path):
-    tree = tmp_path / "tree"
-    (tree / "d").mkdir(parents=True)
-    (tree / "d" / "plain").write_bytes(b"x")
-    (tree / "link").symlink_to("/etc/passwd")
-    (tree / "folder").symlink_to("/etc")
-    (tree / os.fsdecode(b"b\xff")).write_bytes(b"y")
-    assert sorted(scan(str(tree))) == sorted(["/d/plain", "/" + os.fsdecode(b"b\xff")])
-    assert scan(str(tmp_path / "nothing")) == {}
+def test_of_a_large_repository_the_portion_that_waited_longest_is_read(world, monkeypatch):
+    monkeypatch.setattr(verify_portion, "PACKS_AT_ONCE", 1)
+    world.packs = [f"{byte:02x}" + "0" * 62 for byte in (0, 1, 2, 3)]
+    readings = {"first": utc(NOW - 90000), "portions": {"1/2": utc(NOW - 80000)}}
+    reading = verify_host.Reading(2, 86400, readings, NOW)
+    level = read_structure(world, reading)
+    assert (level["verdict"], level["checked"]) == (PASS, 2)
+    assert level["portion"] == {"number": 2, "of": 2, "packs": 2, "all_packs": 4}
+    assert level["all_read_since"] == utc(NOW - 80000)
+    (check,) = [argv for argv, _env in world.calls if "check" in argv]
+    assert "--read-data-subset=2/2" in check
+    late = read_structure(world, reading._replace(now=NOW + 9e5))
+    assert (late["verdict"], [reason["code"] for reason in late["reasons"]]) == (INCONCLUSIVE, ["read_overdue"])
+
+
+def test_a_check_that_failed_has_read_nothing(world):
+    world.fail["check"] = Done(1, b"", "connection refused", 1.0)
+    level = read_structure(world, verify_host.Reading(2, 86400, {}, NOW))
+    assert (level["verdict"], level["all_read_since"]) == (INCONCLUSIVE, None)
+    assert [reason["code"] for reason in level["reasons"]] == ["nas_unreachable"]
 
 
 # --- judge
@@ -418,6 +561,37 @@ def test_a_command_is_ended_at_its_timeout_with_all_its_children():
 def test_a_command_gets_only_the_environment_it_is_given():
     done = run([sys.executable, "-c", "import os; print(os.environ.get('LEAK'), end='')"], {"A": "b"}, 30)
     assert (done.rc, done.out) == (0, b"None")
+
+
+def test_what_a_command_prints_is_heard_line_by_line_and_only_the_end_of_the_rest_is_kept(monkeypatch):
+    monkeypatch.setattr(verify_host, "KEPT_BYTES", 20)
+    heard = []
+
+    def hear(line):
+        heard.append(line)
+        return line.startswith(b"status")
+
+    script = "for n in 1 2 3 4 5 6; do echo status $n; echo other $n; echo said $n >&2; done; exit 3"
+    done = run(["sh", "-c", script], {"PATH": os.environ["PATH"]}, 30, hear=hear)
+    assert (done.rc, done.out) == (3, b"r 4\nother 5\nother 6\n")
+    said = "".join(f"said {n}\n" for n in range(1, 7))
+    assert done.err == said[:20] + said[-20:]
+    assert len(heard) == 12
+
+
+def test_a_command_that_is_heard_is_ended_at_its_timeout_as_well():
+    done = run(
+        ["sh", "-c", "echo early; sleep 60 & sleep 60"], {"PATH": os.environ["PATH"]}, 0.5, hear=lambda _line: False
+    )
+    assert (done.timed_out, done.out) == (True, b"early\n")
+
+
+def test_a_file_gets_what_a_command_prints(tmp_path):
+    (tmp_path / "into").symlink_to(tmp_path / "elsewhere")
+    done = run(["sh", "-c", "printf text"], {"PATH": os.environ["PATH"]}, 30, into=tmp_path / "into")
+    assert (done.rc, done.out, (tmp_path / "into").read_text()) == (0, b"", "text")
+    assert not (tmp_path / "elsewhere").exists()
+    assert (tmp_path / "into").stat().st_mode & 0o777 == 0o600
 
 
 def test_a_missing_program_is_an_answer():

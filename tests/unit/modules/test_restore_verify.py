@@ -56,6 +56,34 @@ def test_what_did_not_run_is_never_a_pass(capsys, broken):
     assert result["verdict"] == "INCONCLUSIVE"
 
 
+def test_a_level_that_was_left_out_is_said_to_be(capsys):
+    result = run(capsys, phase="conclude", results=results(), machine=MACHINE, levels=["arrival", "files"])
+    assert (result["verdict"], result["body"]["levels"]) == (
+        "PASS",
+        ["arrival", "files"],
+    )  # the structure came all the same
+    result = run(capsys, phase="conclude", results={**results(), "structures": []}, machine=MACHINE, levels=["files"])
+    assert result["verdict"] == "INCONCLUSIVE"
+    assert any("left out" in line for line in result["lines"])
+
+
+def test_a_phase_gets_only_the_levels_that_are_asked_for(capsys, monkeypatch):
+    seen = []
+
+    class Fetch:
+        def __init__(self, item, *_rest):
+            seen.append(item.levels)
+
+        def do(self):
+            return {"levels": {}, "figures": {}}
+
+    monkeypatch.setattr(module, "Fetch", Fetch)
+    monkeypatch.setattr(module, "MachineRestic", lambda *_arguments: None)
+    secrets = {"repository_password": "one-1", "rest_password": "two-2"}
+    run(capsys, phase="fetch", folder="/nowhere", levels=["files", "database"], **secrets)
+    assert seen == [("files",)]
+
+
 def test_check_mode_restores_nothing_and_claims_nothing(capsys):
     secrets = {"repository_password": "one", "rest_password": "two"}
     result = run(capsys, phase="fetch", folder="/nowhere", **secrets, _ansible_check_mode=True)
