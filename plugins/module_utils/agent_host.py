@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Callable
@@ -117,16 +117,27 @@ def human(size: float) -> str:
     return f"{size:.1f} TiB"
 
 
-def write_json(path: Path, content: Any, text: str | None = None) -> None:
-    """Put a file in place in one step, for root's eyes only."""
+def new_of(path: Path) -> Path:
+    """Where a file is written before it is put in place."""
+    return path.with_name(f".{path.name}.new")
+
+
+def put_new(path: Path, pieces: Iterable[str]) -> Path:
+    """Write a file beside its place, for root's eyes only; ``replace`` of what it returns puts it there in one step."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.new")
-    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    new = new_of(path)
+    handle = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(handle, "w", encoding="ascii") as stream:
-        stream.write(text if text is not None else json.dumps(content, ensure_ascii=True, indent=1, sort_keys=True))
+        for piece in pieces:
+            stream.write(piece)
         stream.flush()
         os.fsync(stream.fileno())
-    temporary.replace(path)
+    return new
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Put a file in place in one step, for root's eyes only."""
+    put_new(path, [json.dumps(content, ensure_ascii=True, indent=1, sort_keys=True)]).replace(path)
 
 
 def read_json(path: Path) -> dict[str, Any] | None:

@@ -346,6 +346,8 @@ class Busy:
         self.backup.job = agent_job.parse(json.dumps({**JOB, "paths": [str(folder)], **job}))
         self.backup.places, self.backup.run_id, self.backup.outcome = places, "R", agent_run.Outcome()
         self.backup.children, self.backup.troubles = self, []
+        self.doors = []
+        self.backup._open_door = lambda: self.doors.append(list(self.backup.outcome.holds))
         self.backup.progress = agent_progress.Progress(lambda _now: None, "documents", "R")
         self.backup.restic = SimpleNamespace(repository=restic.Repository("rest:x", "/p"), env={})
 
@@ -366,7 +368,7 @@ class Busy:
         oracle = {"database": None}
         self.backup._back_up_files(oracle)
         reasons = [reason["code"] for reason in self.backup.outcome.reasons]
-        return {Path(e["path"]).name: e["volatile"] for e in oracle["files"]["manifest"]}, reasons
+        return {Path(e["path"]).name: e["volatile"] for e in oracle["files"]["manifest"].entries()}, reasons
 
 
 @pytest.fixture
