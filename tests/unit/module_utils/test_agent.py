@@ -15,6 +15,7 @@ from types import SimpleNamespace
 import pytest
 from ansible_collections.holdfast.practice.plugins.module_utils import (
     agent,
+    agent_files,
     agent_host,
     agent_job,
     agent_progress,
@@ -389,6 +390,33 @@ def test_a_busy_day_is_a_good_backup(busy):
 
     busy.before, busy.afterwards = before, afterwards
     assert busy.go() == ({"b": True, "c": False, "new": True, "passing": True}, [])
+
+
+def test_the_oracles_restic_starts_after_the_files_with_the_holds_of_the_run(busy):
+    stands = {"run": "R0", "since": "2026-11-24T00:00:00Z", "reasons": [["suspect_magic", "x"]], "figures": []}
+    agent_host.write_json(busy.backup.places.tripwires("documents"), {"suspect": {**stands, "examples": []}})
+    busy.afterwards = lambda: busy.doors.append("restic has read")
+    assert busy.go()[1] == ["suspect_magic"]
+    assert busy.doors == ["restic has read", ["suspect"]]
+
+
+def test_nothing_is_stored_or_hashed_before_the_files_are_judged(busy, monkeypatch):
+    monkeypatch.setattr(agent_files, "hash_file", lambda *_arguments: pytest.fail("it was read"))
+    busy.backup.job = agent_job.parse(json.dumps({**JOB, "paths": [str(busy.folder)], "min_files": 4}))
+    busy.before = lambda: pytest.fail("restic ran")
+    with pytest.raises(agent_repository.RunError, match="3 files found"):
+        busy.go()
+    assert busy.doors == []
+
+
+def test_hashing_that_breaks_ends_the_run(busy, monkeypatch):
+    def broken(*_arguments):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(agent_files, "hash_file", broken)
+    with pytest.raises(ZeroDivisionError):
+        busy.go()
+    assert busy.doors == []
 
 
 def test_a_file_that_restic_passed_over_makes_the_run_incomplete(busy):
