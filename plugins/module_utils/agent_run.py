@@ -258,7 +258,7 @@ class Backup:
         self.progress.begin("settle")
         filled = [root for root in roots if root not in manifest.empty_roots]
         second = agent_files.look_again(manifest, read, self.job.exclude)
-        meanwhile = agent_files.settle(manifest, second, self._stored(summary, told))
+        meanwhile = agent_files.settle(manifest, second, self._stored(manifest, second, summary, told))
         if meanwhile.gap:
             self.outcome.add("coverage_gap", f"{meanwhile.gap} files differ between the disk and the snapshot")
         self._judge_meanwhile(manifest, filled)
@@ -324,18 +324,36 @@ class Backup:
         self, manifest: agent_files.Manifest, read: Sequence[str]
     ) -> tuple[restic.Summary, agent_files.Told]:
         options = [f"--exclude={pattern}" for pattern in self.job.exclude]
+        if options:
+            # restic and the agent may read a pattern differently: only names tell
+            options.append("--verbose=2")
         names = b"".join(os.fsencode(path) + b"\0" for path in read)
         told = agent_files.Told(manifest.files)
         self.progress.begin("files", len(manifest.files), manifest.bytes)
-        summary = self._restic_backup("files", ["--verbose=2", *options, "--files-from-raw", "-"], names, told.take)
+        summary = self._restic_backup("files", [*options, "--files-from-raw", "-"], names, told.take)
         unread = sum(1 for path in self.troubles if agent_files.still_there(path))
         if not summary.complete and (unread or not self.troubles):
             self.outcome.add("files_unreadable", f"restic could not read {unread or 'some'} files or folders")
         return summary, told
 
-    def _stored(self, summary: restic.Summary, told: agent_files.Told) -> Mapping[str, int] | None:
-        """Sizes of the files in a snapshot as restic reads it back; None where it has told of the expected files only."""
-        if told.as_expected(summary.files):
+    def _stored(
+        self,
+        manifest: agent_files.Manifest,
+        second: agent_files.Second,
+        summary: restic.Summary,
+        told: agent_files.Told,
+    ) -> Mapping[str, int] | None:
+        """Sizes of the files in a snapshot as restic reads it back; None where it can only be the expected files.
+
+        That is so where restic has told of them by name, or where nothing but the tree itself says what is stored: no file
+        came or went between the two looks, restic had no trouble, and it stored as many files and bytes.
+        """
+        if self.job.exclude:
+            sure = told.as_expected(summary.files)
+        else:
+            same = summary.files == len(manifest.files) and (second.changed or summary.bytes == manifest.bytes)
+            sure = bool(same and summary.complete and not second.gone and not second.new)
+        if sure:
             return None
         command = restic.command(self.restic.repository, "ls", "--json", "--no-lock", summary.snapshot)
         code, out, err = self.children.run(command, self.restic.env)

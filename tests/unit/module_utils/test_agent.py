@@ -338,7 +338,7 @@ class Busy:
     """A backup of a folder of three letters with restic played: it stores what is there, then ``afterwards`` happens."""
 
     def __init__(self, places, folder, **job):
-        self.folder, self.code, self.said = folder, 0, ""
+        self.folder, self.code, self.said, self.commands = folder, 0, "", []
         self.before = self.afterwards = self.pass_over = lambda *_path: None
         folder.mkdir()
         for name in ("a", "b", "c"):
@@ -353,15 +353,17 @@ class Busy:
         self.backup.restic = SimpleNamespace(repository=restic.Repository("rest:x", "/p"), env={})
 
     def run(self, argv, _env, _stdin=b"", _take=None):
+        self.commands.append(argv)
         if "ls" in argv:
             return 0, self.listing, ""
         self.before()
         files = [path for path in sorted(self.folder.rglob("*")) if path.is_file() and not self.pass_over(path)]
         nodes = [{"struct_type": "node", "type": "file", "path": str(path), "size": 1} for path in files]
         self.listing = "\n".join(json.dumps(node) for node in nodes)
+        size = sum(path.stat().st_size for path in files)
         self.afterwards()
         summary = {"message_type": "summary", "snapshot_id": "a" * 64, "total_files_processed": len(files)}
-        return self.code, json.dumps(summary), self.said
+        return self.code, json.dumps({**summary, "total_bytes_processed": size}), self.said
 
     def go(self):
         """Return the oracle's files by name, and the reasons."""
@@ -417,6 +419,41 @@ def test_hashing_that_breaks_ends_the_run(busy, monkeypatch):
     with pytest.raises(ZeroDivisionError):
         busy.go()
     assert busy.doors == []
+
+
+@pytest.mark.parametrize(
+    ("harm", "listed"),
+    [
+        (lambda _busy: None, False),
+        (lambda busy: (busy.folder / "a").write_text("A"), False),
+        (lambda busy: (busy.folder / "a").unlink(), True),
+        (lambda busy: (busy.folder / "d").write_text("d"), True),
+        (lambda busy: setattr(busy, "code", 3), True),
+        (lambda busy: setattr(busy, "pass_over", lambda path: path.name == "a"), True),
+    ],
+)
+def test_the_snapshot_is_listed_where_numbers_do_not_tell_what_is_in_it(busy, harm, listed):
+    busy.before = lambda: harm(busy)
+    busy.go()
+    assert any("ls" in command for command in busy.commands) is listed
+    assert not any("--verbose=2" in command for command in busy.commands)
+
+
+def test_a_file_that_restic_took_for_another_is_noticed_by_the_size(busy):
+    """As many files, and none came or went: what is not what was looked at has other bytes."""
+    (busy.folder.parent / "other").write_text("other")
+    busy.pass_over = lambda path: path.name == "a"
+    rglob = type(busy.folder).rglob
+    busy.folder = SimpleNamespace(rglob=lambda _all: [*rglob(folder, "*"), folder.parent / "other"])
+    folder = Path(busy.backup.job.paths[0])
+    assert busy.go()[1] == ["coverage_gap"]
+
+
+def test_with_excludes_only_names_tell_what_is_in_a_snapshot(places, tmp_path):
+    busy = Busy(places, tmp_path / "letters", exclude=["*.tmp"])
+    busy.go()
+    assert "--verbose=2" in busy.commands[0]
+    assert "ls" in busy.commands[1], "restic did not tell of every file, and was believed"
 
 
 def test_a_file_that_restic_passed_over_makes_the_run_incomplete(busy):
