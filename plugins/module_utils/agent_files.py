@@ -34,6 +34,7 @@ SETTLED_NS = 2_000_000_000
 CLOCK_STEP_NS = 1_000_000_000
 CACHE_SCHEMA = 2
 TOGETHER = 1000  # files in one piece of JSON
+LITTLE_FILES, LITTLE_BYTES = 1000, 64 << 20
 _SECOND_NS = 1_000_000_000
 # What is known of a file, packed: there may be a million of them. Whatever differs in the first part when a file is looked
 # at again, it was written: size, mtime in s and ns, ctime in ns, inode. Then mode, how it looks, hash.
@@ -100,6 +101,12 @@ class Manifest:
     def bytes(self) -> int:
         """Bytes of all files."""
         return sum(map(size_of, self.files.values())) + sum(self.appeared.values())
+
+    @property
+    def is_little(self) -> bool:
+        """Is what has to be hashed done in a moment?"""
+        few = len(self.unhashed) <= LITTLE_FILES
+        return few and sum(size_of(self.files[path]) for path in self.unhashed) <= LITTLE_BYTES
 
     def paths(self) -> Iterator[str]:
         """Path of every entry."""

@@ -253,7 +253,6 @@ class Backup:
             self._judge_manifest(manifest, oracle)
             return
         summary, told = self._read_files(manifest, read, wires)
-        self._open_door()
         self._judge_manifest(manifest, oracle)
         self.progress.begin("settle")
         filled = [root for root in roots if root not in manifest.empty_roots]
@@ -297,7 +296,16 @@ class Backup:
     def _read_files(
         self, manifest: agent_files.Manifest, read: Sequence[str], wires: agent_tripwires.Wires
     ) -> tuple[restic.Summary, agent_files.Told]:
-        """restic, and beside it what is to be hashed."""
+        """restic, and beside it what is to be hashed.
+
+        Where that is little, restic has little to read too: then the hashing comes first, and the restic of the oracle opens
+        the repository beside this one. Both at once take too much memory for a run that lasts.
+        """
+        if manifest.is_little:
+            agent_files.hash_new(manifest, wires.see)
+            self._suspect(wires.judge(manifest, read))
+            self._open_door()
+            return self._restic_files(manifest, read)
         hashed = [0, 0]
 
         def tell(files: int, size: int) -> None:
@@ -313,6 +321,7 @@ class Backup:
             if beside.busy:
                 self.progress.begin("hash", len(manifest.unhashed))
             self._suspect(beside.result(lambda: self.progress.so_far(*hashed), EVERY_S))
+        self._open_door()
         return summary, told
 
     def _suspect(self, findings: Sequence[tripwires.Finding]) -> None:

@@ -49,6 +49,8 @@ LAUNCHER = f"""\
 # Holdfast backup agent. Managed by Ansible.
 import sys
 
+# a run would take longer to read the program than to find that no file changed
+sys.dont_write_bytecode, sys.pycache_prefix = False, "{CACHE}/bytecode"
 sys.path.insert(0, "{LIB}")
 from {PACKAGE}.agent import main
 

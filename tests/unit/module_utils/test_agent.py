@@ -374,8 +374,10 @@ class Busy:
         return {Path(e["path"]).name: e["volatile"] for e in oracle["files"]["manifest"].entries()}, reasons
 
 
-@pytest.fixture
-def busy(places, tmp_path):
+@pytest.fixture(params=["little", "much"])
+def busy(places, tmp_path, monkeypatch, request):
+    if request.param == "much":
+        monkeypatch.setattr(agent_files, "LITTLE_FILES", -1)
     return Busy(places, tmp_path / "letters")
 
 
@@ -394,12 +396,18 @@ def test_a_busy_day_is_a_good_backup(busy):
     assert busy.go() == ({"b": True, "c": False, "new": True, "passing": True}, [])
 
 
-def test_the_oracles_restic_starts_after_the_files_with_the_holds_of_the_run(busy):
+@pytest.mark.parametrize("little", [True, False])
+def test_the_oracles_restic_starts_with_the_holds_of_the_run_and_waits_where_there_is_much_to_read(
+    busy, monkeypatch, little
+):
     stands = {"run": "R0", "since": "2026-11-24T00:00:00Z", "reasons": [["suspect_magic", "x"]], "figures": []}
     agent_host.write_json(busy.backup.places.tripwires("documents"), {"suspect": {**stands, "examples": []}})
+    monkeypatch.setattr(agent_files, "LITTLE_FILES", 3)
+    monkeypatch.setattr(agent_files, "LITTLE_BYTES", 3 if little else 2)
     busy.afterwards = lambda: busy.doors.append("restic has read")
-    assert busy.go()[1] == ["suspect_magic"]
-    assert busy.doors == ["restic has read", ["suspect"]]
+    oracle, reasons = busy.go()
+    assert (oracle, reasons) == ({"a": False, "b": False, "c": False}, ["suspect_magic"])
+    assert busy.doors == ([["suspect"], "restic has read"] if little else ["restic has read", ["suspect"]])
 
 
 def test_nothing_is_stored_or_hashed_before_the_files_are_judged(busy, monkeypatch):
@@ -411,7 +419,10 @@ def test_nothing_is_stored_or_hashed_before_the_files_are_judged(busy, monkeypat
     assert busy.doors == []
 
 
-def test_hashing_that_breaks_ends_the_run(busy, monkeypatch):
+@pytest.mark.parametrize("little", [True, False])
+def test_hashing_that_breaks_ends_the_run(busy, monkeypatch, little):
+    monkeypatch.setattr(agent_files, "LITTLE_FILES", 3 if little else 2)
+
     def broken(*_arguments):
         raise ZeroDivisionError
 
