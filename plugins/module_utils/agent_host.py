@@ -27,7 +27,7 @@ EXIT_DEFERRED = 75
 STOP_S = 20
 # fcntl has it from Python 3.10
 F_SETPIPE_SZ = 1031
-PIPE_BYTES = 1 << 20
+PIPE_BYTES, BLOCK = 1 << 20, 1 << 15
 BREATH_S = 0.005
 
 
@@ -178,13 +178,14 @@ def _lines(pipe: int) -> Iterator[bytes]:
         fcntl.fcntl(pipe, F_SETPIPE_SZ, PIPE_BYTES)
     rest = b""
     while True:
-        block = os.read(pipe, PIPE_BYTES)
+        block = os.read(pipe, BLOCK)
         if not block:
             break
         *lines, rest = (rest + block).split(b"\n")
         for line in lines:
             yield line + b"\n"
-        time.sleep(BREATH_S)
+        if len(block) < BLOCK:
+            time.sleep(BREATH_S)
     if rest:
         yield rest
 
