@@ -290,6 +290,10 @@ class Kept:
             stream.write(json.dumps(now).encode("ascii"))
         temporary.replace(self._drawn)
 
+    def wipe_drawing(self) -> None:
+        """What another item drew is not how far this one is."""
+        self._drawn.unlink(missing_ok=True)
+
 
 # --- fetch -----------------------------------------------------------------------------------------------------------
 
@@ -328,6 +332,7 @@ class Fetch:
 
     def do(self) -> dict[str, Any]:
         """Return the part result {"verdict", "levels", "figures", "snapshots", "taken", "arrived", "notes"}."""
+        self._kept.wipe_drawing()
         try:
             oracle = self._find()
             if set(self._wanted.levels) - {"arrival", "structure"}:
