@@ -489,9 +489,13 @@ def judge_arrival(
 # --- suspicion -------------------------------------------------------------------------------------------------------
 
 
-def last_clean(wanted: Wanted, snapshots: Sequence[Snapshot], arrivals: Mapping[str, float]) -> Run | None:
-    """The newest run of the job, by arrival, that its agent did not hold for anything."""
-    return max(_clean_runs(wanted, snapshots, arrivals), key=_by_arrival, default=None)
+def last_clean(wanted: Wanted, snapshots: Sequence[Snapshot], arrivals: Mapping[str, float], run: Run) -> Run | None:
+    """The newest run of the job before this one, by arrival, that its agent did not hold for anything.
+
+    Never the run itself: where a proof finds what the agent did not see, it is not clean, whatever the agent made of it.
+    """
+    before = (each for each in _clean_runs(wanted, snapshots, arrivals) if each.arrived < run.arrived)
+    return max(before, key=_by_arrival, default=None)
 
 
 def _clean_runs(wanted: Wanted, snapshots: Sequence[Snapshot], arrivals: Mapping[str, float]) -> list[Run]:
@@ -552,9 +556,13 @@ def _canary(wanted: Wanted, path: str) -> str:
 def clean_words(clean: Run | None) -> str:
     """Name the last clean run, as a sentence."""
     if clean is None:
-        return "No run without suspicion is left in the repository"
-    at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(clean.arrived))
-    return f"The last clean run is that of oracle snapshot {clean.oracle.id[:8]}, arrived {at}"
+        return "No earlier run without suspicion is left in the repository"
+    return f"The last clean run is that of oracle snapshot {clean.oracle.id[:8]}, arrived {utc(clean.arrived)}"
+
+
+def utc(at: float) -> str:
+    """A time as it stands in results."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at))
 
 
 # --- files -----------------------------------------------------------------------------------------------------------

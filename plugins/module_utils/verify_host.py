@@ -59,6 +59,7 @@ from ansible_collections.holdfast.practice.plugins.module_utils.verify import (
     parse_snapshots,
     parse_time,
     stopped,
+    utc,
     worst,
 )
 from ansible_collections.holdfast.practice.plugins.module_utils.verify_files import Index, compare
@@ -290,6 +291,10 @@ class Kept:
             stream.write(json.dumps(now).encode("ascii"))
         temporary.replace(self._drawn)
 
+    def wipe_drawing(self) -> None:
+        """What another item drew is not how far this one is."""
+        self._drawn.unlink(missing_ok=True)
+
 
 # --- fetch -----------------------------------------------------------------------------------------------------------
 
@@ -328,6 +333,7 @@ class Fetch:
 
     def do(self) -> dict[str, Any]:
         """Return the part result {"verdict", "levels", "figures", "snapshots", "taken", "arrived", "notes"}."""
+        self._kept.wipe_drawing()
         try:
             oracle = self._find()
             if set(self._wanted.levels) - {"arrival", "structure"}:
@@ -345,13 +351,13 @@ class Fetch:
         snapshots = parse_snapshots(self._restic.ask_json("listing snapshots", "snapshots"))
         run = choose(self._wanted, snapshots, self._arrivals)
         arrivals = self._arrivals or {}
-        self._result["arrived"] = _utc(run.arrived)
+        self._result["arrived"] = utc(run.arrived)
         self._result["snapshots"] = {"oracle": run.oracle.id}
         oracle = self._read_oracle(run)
         taken = parse_time(oracle["taken"])
         self._result["taken"] = oracle["taken"]
         self._result["snapshots"].update({part: each for part, each in oracle["snapshots"].items() if each})
-        self._clean = last_clean(self._wanted, snapshots, arrivals)
+        self._clean = last_clean(self._wanted, snapshots, arrivals, run)
         self._earlier = earlier(self._wanted, snapshots, arrivals, run)
         self._held = check_held(oracle, run, self._clean)
         failing, notes = foreign(self._wanted, snapshots, arrivals)
@@ -481,8 +487,8 @@ class Fetch:
         finally:
             stored.unlink(missing_ok=True)
         self._figures["phases"]["since_s"] = time.monotonic() - began
-        self._figures["since"] = {"oracle": run.oracle.id, "arrived": _utc(run.arrived), **since.changes._asdict()}
-        reasons, notes = check_since(noted, compared.looks, since, run, self._clean)
+        self._figures["since"] = {"oracle": run.oracle.id, "arrived": utc(run.arrived), **since.changes._asdict()}
+        reasons, notes = check_since(noted, compared.looks, since, run)
         self._result["notes"] += [note.public() for note in notes]
         return reasons
 
@@ -534,10 +540,6 @@ def _passwd(root: str) -> list[pwd.struct_passwd]:
     """The machine's accounts, from its own disk."""
     rows = (line.split(":") for line in Path(root + "/etc/passwd").read_text(encoding="utf-8").splitlines())
     return [pwd.struct_passwd((r[0], r[1], int(r[2]), int(r[3]), *r[4:7])) for r in rows if len(r) == 7]
-
-
-def _utc(at: float) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at))
 
 
 # --- judge -----------------------------------------------------------------------------------------------------------

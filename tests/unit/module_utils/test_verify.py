@@ -323,13 +323,15 @@ def held(each, hold="suspect"):
     [
         ([held(ORACLE), snapshot("c", run="R0")], {ORACLE.id: NOW - 600, "c" * 64: NOW - 9000}, "c"),
         ([held(ORACLE), snapshot("c"), snapshot("d")], {"c" * 64: NOW - 50, "d" * 64: NOW - 9000}, "c"),  # by arrival
-        ([held(ORACLE), held(snapshot("c"), "unclean-boot")], {ORACLE.id: NOW, "c" * 64: NOW}, None),
-        ([held(ORACLE), snapshot("c", job="other"), FILES], {"c" * 64: NOW, FILES.id: NOW}, None),
+        ([held(ORACLE), held(snapshot("c"), "unclean-boot")], {ORACLE.id: NOW, "c" * 64: NOW - 1}, None),
+        ([held(ORACLE), snapshot("c", job="other"), FILES], {"c" * 64: NOW - 1, FILES.id: NOW - 1}, None),
         ([held(ORACLE), snapshot("c")], {ORACLE.id: NOW}, None),  # never arrived
+        ([ORACLE, snapshot("c")], {ORACLE.id: NOW, "c" * 64: NOW - 9000}, "c"),  # not itself, though nobody holds it
+        ([ORACLE, snapshot("c")], {ORACLE.id: NOW, "c" * 64: NOW + 9000}, None),  # nor a later one
     ],
 )
 def test_the_last_clean_run(snapshots, arrivals, want):
-    found = verify.last_clean(WANTED, snapshots, arrivals)
+    found = verify.last_clean(WANTED, snapshots, arrivals, Run(ORACLE, NOW))
     assert (found.oracle.id[0] if found else None) == want
 
 
@@ -360,7 +362,7 @@ def test_a_suspect_run_is_no_good_backup_and_the_last_clean_one_is_named():
         assert (reason.code, reason.verdict) == ("suspect", FAIL)
         assert "snapshot cccccccc, arrived 2027-01-15T05:30:00Z" in reason.message
     (reason,) = verify.check_held(oracle(holds=["suspect"]), Run(ORACLE, NOW), None)
-    assert "No run without suspicion is left" in reason.message
+    assert "No earlier run without suspicion is left" in reason.message
     assert verify.check_held(oracle(holds=["unclean-boot"]), Run(ORACLE, NOW), None) == []
     assert verify.check_held(oracle(), Run(ORACLE, NOW), clean) == []
 

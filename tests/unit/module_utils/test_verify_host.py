@@ -333,6 +333,14 @@ def test_how_far_a_restore_is_can_be_seen(world):
     assert {env["RESTIC_PROGRESS_FPS"] for env in restores} == {"1"}
 
 
+def test_what_another_item_drew_is_not_how_far_this_one_is(world):
+    (world.folder / "proof").mkdir()
+    (world.folder / verify_host.PROGRESS_FILE).write_text('{"phase": "verify"}')
+    world.fail["cat"] = Done(12, b"", "", 1.0)
+    world.fetch()
+    assert not (world.folder / verify_host.PROGRESS_FILE).exists()
+
+
 def test_known_snapshots_have_to_be_there(world):
     assert "known_snapshot_missing" in codes(world.fetch(known=["d" * 64]))
 
