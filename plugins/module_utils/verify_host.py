@@ -3,11 +3,13 @@
 
 Layout, with FOLDER being the machine's folder and FOLDER/root its disk (see nspawn.py):
 
-    root/srv/holdfast-restore/ITEM/files      the restored files
-    root/srv/holdfast-restore/ITEM/database   the restored dump, as restic lays it out
-    FOLDER/proof/ITEM.json                    the oracle but its lists of files, from fetch to judge (0600)
-    FOLDER/proof/ITEM.index                   those files and what became of each, by hashes of their paths (0600)
+    root/srv/holdfast-restore/ROW/files       the restored files
+    root/srv/holdfast-restore/ROW/database    the restored dump, as restic lays it out
+    FOLDER/proof/ROW.json                     the oracle but its lists of files, from fetch to judge (0600)
+    FOLDER/proof/ROW.index                    those files and what became of each, by hashes of their paths (0600)
     FOLDER/proof/progress.json                how far a restore is, for people who watch (0600)
+
+ROW is the key of a row of the proof: an item may be there with several of its runs.
 
 All of it is wiped with the machine. restic runs chrooted in the machine's disk before the machine starts, so that the
 credentials are in the environment of that process only and the machine never sees them.
@@ -26,15 +28,17 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import timezone, tzinfo
 from pathlib import Path
 from typing import IO, Any, Callable, NamedTuple
 
-from ansible_collections.holdfast.practice.plugins.module_utils import verify_portion
+from ansible_collections.holdfast.practice.plugins.module_utils import tripwires, verify_portion
 from ansible_collections.holdfast.practice.plugins.module_utils.agent_job import stored_oracle
 from ansible_collections.holdfast.practice.plugins.module_utils.agent_progress import RESTIC_PROGRESS, Progress
 from ansible_collections.holdfast.practice.plugins.module_utils.database_engine import DatabaseError, Engine, Finding
 from ansible_collections.holdfast.practice.plugins.module_utils.database_oracle import OracleError
 from ansible_collections.holdfast.practice.plugins.module_utils.engines import ENGINES
+from ansible_collections.holdfast.practice.plugins.module_utils.record_loss import losses
 from ansible_collections.holdfast.practice.plugins.module_utils.verify import (
     INCONCLUSIVE,
     PASS,
@@ -49,7 +53,6 @@ from ansible_collections.holdfast.practice.plugins.module_utils.verify import (
     check_images,
     check_known,
     check_unreadable,
-    choose,
     earlier,
     foreign,
     judge_arrival,
@@ -58,10 +61,12 @@ from ansible_collections.holdfast.practice.plugins.module_utils.verify import (
     level,
     parse_snapshots,
     parse_time,
+    runs_of,
     stopped,
     utc,
     worst,
 )
+from ansible_collections.holdfast.practice.plugins.module_utils.verify_choice import Choice, PassedOverError
 from ansible_collections.holdfast.practice.plugins.module_utils.verify_files import Index, compare
 from ansible_collections.holdfast.practice.plugins.module_utils.verify_oracle import UNREADABLE, read_oracle
 from ansible_collections.holdfast.practice.plugins.module_utils.verify_restic import Done, classify, read_check
@@ -310,10 +315,12 @@ class Fetch:
         arrivals: Mapping[str, float] | None,
         known: Sequence[str],
         now: float,
+        choice: Choice | None = None,
     ) -> None:
         self._wanted = wanted
         self._root = folder + "/root"
-        self._kept = Kept(folder, wanted.item)
+        self._kept = Kept(folder, wanted.key)
+        self._choice = choice or Choice()
         self._restic = restic
         self._arrivals = arrivals
         self._known = known
@@ -322,7 +329,7 @@ class Fetch:
         self._earlier: Run | None = None
         self._held: list[Reason] = []
         self._levels: dict[str, Any] = {}
-        self._figures: dict[str, Any] = {"phases": {}}
+        self._figures: dict[str, Any] = {"phases": {}, "died": utc(now)}
         self._progress = Progress(self._kept.draw, wanted.job, "")
         self._result: dict[str, Any] = {"snapshots": {}, "taken": None, "arrived": None, "notes": []}
 
@@ -332,7 +339,10 @@ class Fetch:
         return bool(set(self._wanted.levels) - {"arrival", "structure", "files"})
 
     def do(self) -> dict[str, Any]:
-        """Return the part result {"verdict", "levels", "figures", "snapshots", "taken", "arrived", "notes"}."""
+        """Return the part result {"verdict", "levels", "figures", "snapshots", "taken", "arrived", "class", "kept", "notes"}.
+
+        Where there is no such run, and that is no fault, it is {"passed_over": why, "levels": {}, "figures": {}}.
+        """
         self._kept.wipe_drawing()
         try:
             oracle = self._find()
@@ -340,6 +350,8 @@ class Fetch:
                 self._restore(oracle)
                 self._compare(oracle)
                 self._keep(oracle)
+        except PassedOverError as error:
+            return {"passed_over": str(error), "levels": {}, "figures": {}}
         except NothingMoreError as stop:
             self._levels = stopped(self._wanted, stop.reasons, self._levels)
         verdict = worst([found["verdict"] for found in self._levels.values()] or [PASS])
@@ -349,8 +361,11 @@ class Fetch:
         began = time.monotonic()
         repository_id = self._restic.repository_id()
         snapshots = parse_snapshots(self._restic.ask_json("listing snapshots", "snapshots"))
-        run = choose(self._wanted, snapshots, self._arrivals)
+        runs = runs_of(self._wanted, snapshots, self._arrivals)
+        chosen = self._choice.of(self._wanted.which, runs, snapshots, self._now)
+        run = chosen.run
         arrivals = self._arrivals or {}
+        self._result.update({"class": chosen.kind, "kept": chosen.kept})
         self._result["arrived"] = utc(run.arrived)
         self._result["snapshots"] = {"oracle": run.oracle.id}
         oracle = self._read_oracle(run)
@@ -377,7 +392,7 @@ class Fetch:
 
     def _read_oracle(self, run: Run) -> dict[str, Any]:
         """The oracle but its lists of files, which go into the index."""
-        stored = self._kept.folder / f"{self._wanted.item}.oracle"
+        stored = self._kept.folder / f"{self._wanted.key}.oracle"
         self._restic.save("reading the oracle", stored, "dump", run.oracle.id, stored_oracle(self._wanted.job))
         with contextlib.closing(Index(self._kept.index)) as index, stored.open(encoding="utf-8") as stream:
             try:
@@ -393,9 +408,10 @@ class Fetch:
         wanted = ("files", "database") if self._loads else ("files",)
         parts = {part: oracle["snapshots"].get(part) for part in wanted if oracle["snapshots"].get(part)}
         sizes = self._check_space(parts, _loaded_per_dump(oracle))
+        self._measure(list(parts.values()))
         began = time.monotonic()
         for part, snapshot in parts.items():
-            target = f"{PLACE}/{self._wanted.item}/{part}"
+            target = f"{PLACE}/{self._wanted.key}/{part}"
             done = self._restic.call(
                 "restore", snapshot, "--target", target, "--json", hear=self._hear(part, sizes[part])
             )
@@ -406,6 +422,12 @@ class Fetch:
                 # the other part, and what came back of this one, still have something to say
                 self._levels[part] = level(0, reasons)
         self._figures["phases"]["restore_s"] = time.monotonic() - began
+
+    def _measure(self, snapshots: Sequence[str]) -> None:
+        """How much comes over the line: what is stored of these snapshots, each piece once and compressed."""
+        if snapshots:
+            stats = self._restic.ask_json("measuring the transfer", "stats", "--mode", "raw-data", *snapshots)
+            self._figures["transfer_bytes"] = int(stats["total_size"])
 
     def _hear(self, part: str, size: int) -> Callable[[bytes], bool]:
         self._progress.begin("restore" if part == "files" else "restore_dump", size=size)
@@ -443,12 +465,12 @@ class Fetch:
             judged["reasons"] = before["reasons"] + judged["reasons"]
             judged["verdict"] = worst([before["verdict"], judged["verdict"]])
         self._levels["files"] = judged
-        self._figures.update({"files": compared.entries, "bytes": compared.bytes})
+        self._figures.update({"files": compared.entries, "bytes": compared.bytes, "types": _types(files)})
 
     def _compare_tree(self, files: Mapping[str, Any], canaries: Iterable[str]) -> FilesCompared:
         began = time.monotonic()
         self._progress.begin("verify", files["manifest"])
-        tree = f"{self._root}{PLACE}/{self._wanted.item}/files"
+        tree = f"{self._root}{PLACE}/{self._wanted.key}/files"
         try:
             with contextlib.closing(Index(self._kept.index, fresh=False)) as index:
                 compared = compare(
@@ -466,7 +488,7 @@ class Fetch:
         if run is None:
             return []
         began = time.monotonic()
-        stored = self._kept.folder / f"{self._wanted.item}.earlier"
+        stored = self._kept.folder / f"{self._wanted.key}.earlier"
         try:
             self._restic.save(
                 "reading an earlier oracle", stored, "dump", run.oracle.id, stored_oracle(self._wanted.job)
@@ -495,13 +517,13 @@ class Fetch:
     def _keep(self, oracle: Mapping[str, Any]) -> None:
         """Hand over to judge: beside the machine's disk, out of reach of what runs in the machine."""
         with new_file(self._kept.state) as stream:
-            stream.write(json.dumps({"oracle": oracle}).encode("ascii"))
+            stream.write(json.dumps({"oracle": oracle, "died": self._now}).encode("ascii"))
         if self._loads and oracle["database"] and "database" not in self._levels:
             self._hand_dump_over(oracle["database"]["dump_path"], _engine(oracle["database"]).dump_owner)
 
     def _hand_dump_over(self, dump_path: str, user: str) -> None:
         """Let the engine's user in the machine read the dump. Nothing a snapshot holds is followed out of its folder."""
-        base = f"{PLACE}/{self._wanted.item}"
+        base = f"{PLACE}/{self._wanted.key}"
         steps = [step for step in dump_path.split("/") if step] or [".."]
         here = f"{self._root}{base}/database"
         for number, step in enumerate(steps, start=1):
@@ -530,6 +552,13 @@ def _engine(section: Mapping[str, Any]) -> Engine:
         message = f"the backup is of a database engine that this version cannot restore (it knows {known})"
         raise NothingMoreError(Reason("engine_unknown", message, INCONCLUSIVE))
     return engine
+
+
+def _types(files: Mapping[str, Any]) -> dict[str, int]:
+    """Files by the ending of their names, from the oracle's tripwires; only endings that we know, which are nobody's name."""
+    noted = (files.get("tripwires") or {}).get("types") or {}
+    known = set(tripwires.TYPES) | set(tripwires.TEXT)
+    return {kind: int(each["files"]) for kind, each in sorted(noted.items()) if kind in known}
 
 
 def _loaded_per_dump(oracle: Mapping[str, Any]) -> float:
@@ -564,19 +593,21 @@ def judge(
     folder: str,
     machine: Machine,
     started_s: float,
+    zone: tzinfo = timezone.utc,
 ) -> dict[str, Any]:
     """Load the dump into the started machine and compare: the part result for the level ``database``.
 
-    started_s: how long the machine took to start.
+    started_s: how long the machine took to start. zone: of the practice, for records whose time names none.
     """
     phases: dict[str, float] = {}
     figures: dict[str, Any] = {"phases": phases}
-    handed = Kept(folder, wanted.item)
-    dump = f"{PLACE}/{wanted.item}.dump"
+    handed = Kept(folder, wanted.key)
+    dump = f"{PLACE}/{wanted.key}.dump"
     if not handed.state.exists() or not os.path.lexists(f"{folder}/root{dump}"):
         # fetch has said why there is nothing; a second voice here would hide that
         return {"levels": {}, "figures": {}}
-    whole = json.loads(handed.state.read_text(encoding="ascii"))["oracle"]
+    kept = json.loads(handed.state.read_text(encoding="ascii"))
+    whole = kept["oracle"]
     oracle = whole["database"]
     engine = _engine(oracle)
     copy = engine.copy(machine, wanted.item, oracle)
@@ -592,6 +623,8 @@ def judge(
     except DatabaseError as error:
         reasons.append(Reason(error.code, error.message, INCONCLUSIVE))
         return {"levels": {"database": level(0, reasons)}, "figures": figures}
+    phases["load_s"] = time.monotonic() - began
+    began = time.monotonic()
     try:
         restored = copy.describe(oracle)
     except (DatabaseError, OracleError) as error:
@@ -616,6 +649,9 @@ def judge(
             "images": len(images["names"]) if images else 0,
         }
     )
+    if wanted.newest:
+        same = {name: each for name, each in oracle["probes"].items() if restored["probes"].get(name) == each}
+        figures["records"] = losses(same, kept["died"], zone)
     judged = level(
         engine.checked(oracle), reasons, probes=len(restored["probes"]), images=figures["images"], engine_check=checked
     )

@@ -37,7 +37,7 @@ from ansible_collections.holdfast.practice.plugins.plugin_utils.model import (
     interval_s,
     schedule,
 )
-from ansible_collections.holdfast.practice.plugins.plugin_utils.proofs import portions, turn
+from ansible_collections.holdfast.practice.plugins.plugin_utils.proofs import EVERY_S, portions, turn, turns_needed
 from ansible_collections.holdfast.practice.plugins.plugin_utils.rules_items import hides
 from ansible_collections.holdfast.practice.plugins.plugin_utils.shutdown import Budget, budget
 from ansible_collections.holdfast.practice.plugins.plugin_utils.times import (
@@ -225,8 +225,9 @@ class _Compiler:
         """Give what reports tell about the practice: times in seconds, no secrets.
 
         {practice: {id, name, country, timezone}, contacts: {ROLE: {name, role?, email}}, hours: {DAYS: WINDOW},
-        objectives: {rpo_s, rto_s}, hosts: {NAME: {kind, address}}, items: {NAME: {hosts, class, engine, schedule,
-        interval_s, prove, levels}}, copies: {onsite: {on}}, retention: {within: {NAME: DURATION}},
+        objectives: {rpo_s, rto_s, rto_offsite_s, proven_s}, line: {down_bits_per_s} or {}, hosts: {NAME: {kind, address}},
+        items: {NAME: {hosts, class, engine, schedule, interval_s, prove, levels}}, copies: {onsite: {on}},
+        retention: {within: {NAME: DURATION}},
         power: {UPS: {primary, feeds, runtime_s}}}
         """
         practice = self.practice
@@ -243,11 +244,18 @@ class _Compiler:
                 "prove": proofs[name],
                 "levels": levels(item),
             }
+        objectives = practice.objectives
         return {
             "practice": practice.practice.model_dump(exclude_none=True),
             "contacts": practice.contacts.model_dump(exclude_none=True),
             "hours": dict(practice.hours or {}),
-            "objectives": {"rpo_s": seconds(practice.objectives.rpo), "rto_s": seconds(practice.objectives.rto)},
+            "objectives": {
+                "rpo_s": seconds(objectives.rpo),
+                "rto_s": seconds(objectives.rto),
+                "rto_offsite_s": seconds(objectives.rto_offsite or objectives.rto),
+                "proven_s": seconds(objectives.proven),
+            },
+            "line": {"down_bits_per_s": bits_per_s(practice.line.down)} if practice.line else {},
             "hosts": {
                 name: {"kind": host.kind, "address": getattr(host, "address", None)}
                 for name, host in self.hosts.items()
@@ -565,6 +573,9 @@ class _Compiler:
         checks = [package for database in databases for package in database.packages or ()]
         objectives = self.practice.objectives
         proofs = proof_intervals(self.practice)
+        within = {
+            kind: seconds(reach) for kind, reach in self.practice.retention.within.model_dump(exclude_none=True).items()
+        }
         return {
             "ansible_connection": "local",
             "ansible_python_interpreter": Template("{{ ansible_playbook_python }}"),
@@ -583,6 +594,7 @@ class _Compiler:
                     "item": item_name,
                     "job": item_name,
                     "host": agent,
+                    "copy": "onsite",
                     "repository": self.repository(agent),
                     "rpo_s": seconds(objectives.rpo),
                     "rto_s": seconds(objectives.rto),
@@ -600,6 +612,10 @@ class _Compiler:
                 for agent, names in self.agents.items()
             },
             "restore_verify_turns": {item: turn(often, self.id, item) for item, often in proofs.items()},
+            "restore_verify_rules": {"within": within, "proven_s": seconds(objectives.proven)},
+            "restore_verify_older": {
+                item: turns_needed(within, seconds(objectives.proven), EVERY_S[often]) for item, often in proofs.items()
+            },
             "restore_verify_credentials": {
                 agent: {
                     "repository_password": vaulted("vault_repository_passwords", agent),

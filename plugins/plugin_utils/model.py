@@ -139,6 +139,10 @@ class Objectives(Part):
         description="within this time proofs have read every stored byte, such as 28d (m, h, d, w); a large repository is read "
         "in portions",
     )
+    proven: Long = Field(
+        default="180d",
+        description="within what time everything that is kept has been proven, such as 180d (h, d, w, mo, y)",
+    )
 
 
 class Access(Part):

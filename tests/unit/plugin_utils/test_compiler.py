@@ -67,7 +67,8 @@ def test_variables_of_all_hosts():
     assert variables["practice_timezone"] == "Australia/Sydney"
     assert variables["practice_evidence_dir"] == "/practices/harbour-street/evidence"
     summary = variables["practice_summary"]
-    assert summary["objectives"] == {"rpo_s": 86400, "rto_s": 14400}
+    promised = {"rpo_s": 86400, "rto_s": 14400, "rto_offsite_s": 14400, "proven_s": 180 * 86400}
+    assert summary["objectives"] == promised
     assert summary["hosts"]["proof1"] == {"kind": "restore_host", "address": None}
     assert summary["items"]["clinical_db"] == {
         "hosts": ["server1"],
@@ -350,6 +351,7 @@ def test_restore_host():
         "item": "desk_files",
         "job": "desk_files",
         "host": "desk1",
+        "copy": "onsite",
         "repository": {"url": "rest:https://198.18.0.11:8000/desk1/", "username": "desk1", "certificate": "PEM"},
         "rpo_s": 86400,
         "rto_s": 14400,
@@ -357,6 +359,9 @@ def test_restore_host():
     }
     assert SECRET not in json.dumps(variables["restore_verify_items"])
     assert variables["restore_verify_turns"]["clinical_db"] == "daily"
+    assert variables["restore_verify_older"] == {"clinical_db": 1, "documents": 3, "desk_files": 3}
+    assert variables["restore_verify_rules"]["proven_s"] == 180 * 86400
+    assert list(variables["restore_verify_rules"]["within"]) == ["hourly", "daily", "weekly", "monthly", "yearly"]
     assert variables["restore_verify_turns"]["documents"] in ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
     assert list(variables["restore_verify_credentials"]) == ["server1", "desk1"]
 
