@@ -102,18 +102,13 @@ class Have:
     foreign: int = 0  # how many things lie in the folder that are not ours
 
     @property
-    def ready(self) -> bool:
-        """Say whether there is a whole store."""
-        return bool(self.made) and self.mounted
-
-    @property
     def empty(self) -> bool:
         """Say whether nothing is there that a new proof would meet."""
         return not (self.made or self.mounted or self.image or self.loops or self.foreign)
 
 
 def plan(have: Have, state: str, kind: str) -> list[str]:
-    """Say which steps lead to the wanted state (present or absent), in order; [] when nothing is to be done.
+    """Say which steps lead to the wanted state (fresh or absent), in order; a fresh store is never one that was there.
 
     Raises StoreError for a folder that holds what is not ours: restored data goes to an empty place or nowhere.
     """
@@ -126,12 +121,6 @@ def plan(have: Have, state: str, kind: str) -> list[str]:
         return [*wipe, *(["remove"] if have.folder else [])]
     if have.foreign:
         raise not_empty(have)
-    if have.ready:
-        if have.made.get("kind") != kind:
-            raise StoreError(
-                f"the {have.made.get('kind')} store of before is there, wanted is {kind}; remove it first (state=absent)"
-            )
-        return []
     clear = [] if have.empty else [*wipe, "clear"]
     return [*clear, *(["file", "format", "mount", "seal"] if kind == ENCRYPTED else ["mount_memory"]), "note"]
 
@@ -187,21 +176,20 @@ def may_claim(have: Have, over: str, discard: bool) -> None:
 
 def held(claim: Mapping[str, Any]) -> str:
     """Say who has a place, since when, and what to do."""
+    who, node, pid = claim.get("who", "somebody"), claim.get("node", "an unknown host"), claim.get("pid", "?")
+    since = claim.get("since", "an unknown time")
     return (
-        f"another proof of this practice is at work there: {claim.get('who', 'somebody')} on {claim.get('node', 'an unknown host')}"
-        f" (process {claim.get('pid', '?')}), since {claim.get('since', 'an unknown time')}. Wait for it"
+        f"another proof of this practice is at work there: {who} on {node} (process {pid}), since {since}. Wait for it"
     )
 
 
-def disposal(
-    kind: str, have_key: bool, steps: Sequence[str], key_flags: int | None, loop_gone: bool, gone: bool
-) -> dict[str, Any]:
+def disposal(kind: str, have_key: bool, steps: Sequence[str], key_flags: int | None, loop_gone: bool) -> dict[str, Any]:
     """What can honestly be said of what became of the restored data.
 
     ``key_destroyed``: the kernel has let go of the only copy of the key, so what is left on the disk cannot be read by
     anybody. ``deleted``: the files are gone by name, which on flash and copy-on-write disks does not mean their bytes.
     """
-    record: dict[str, Any] = {"store": kind, "deleted": gone}
+    record: dict[str, Any] = {"store": kind, "deleted": "remove" in steps or "clear" in steps}
     if kind == ENCRYPTED:
         # the file system lets go of its keys at the latest when its last user has gone, and with it the loop device
         record["key_destroyed"] = bool(have_key and "unmount" in steps and (key_flags == REMOVED_ALL or loop_gone))

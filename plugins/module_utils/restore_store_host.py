@@ -224,6 +224,7 @@ class Place:
         return True
 
     def _clear(self) -> None:
+        self._let_go = self._loop_gone()
         for name in ("store.json", "store.img"):
             (self.folder / name).unlink(missing_ok=True)
         remove_tree(self.mount)
@@ -238,10 +239,10 @@ class Place:
         steps = store.plan(have, state, self.kind)
         if check:
             return steps, {}
-        if steps and state == "present":
+        if state == "fresh":
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.apply(steps, size)
-        if state != "absent" or not have.made:
+        if not have.made or "unmount" not in steps:
             return steps, {}
         kind, key = str(have.made.get("kind")), bool(have.made.get("key"))
-        return steps, store.disposal(kind, key, steps, self._key_flags, self._let_go, not self.folder.exists())
+        return steps, store.disposal(kind, key, steps, self._key_flags, self._let_go)

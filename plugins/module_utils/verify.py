@@ -236,7 +236,8 @@ def conclude(
 
     items: everything there is; planned: the rows that were to be proved, an item once for each of its runs.
     fetched, judged: results by the row's key; structures: by host.
-    machine: {"driver", "created": bool, "disposed": bool, "seconds": float}. levels: those that were asked for.
+    machine: {"driver", "created": bool, "disposed": bool, "disposal", "seconds": float}, and why it could not be had as
+    {"broken": {"code", "message"}}. levels: those that were asked for.
     """
     results, not_run = [], []
     asked = {(row.host, row.item, row.copy) for row in planned}
@@ -255,6 +256,9 @@ def conclude(
     reasons = []
     if not results:
         reasons.append(Reason("zero_checked", "no run was proved: nothing was asked for, or there was none such"))
+    broken = machine.get("broken")
+    if broken:
+        reasons.append(Reason(broken["code"], broken["message"], INCONCLUSIVE))
     if machine.get("created") and not machine.get("disposed"):
         reasons.append(
             Reason("machine_not_wiped", "the restore machine, with restored data on its disk, could not be removed")
@@ -271,7 +275,7 @@ def conclude(
         "reasons": [reason.public() for reason in reasons],
         "items": results,
         "not_run": not_run,
-        "machine": dict(machine),
+        "machine": {name: said for name, said in machine.items() if name != "broken"},
         "figures": {
             "age_s": _largest(newest, "age_s"),
             "data_loss_s": _largest(newest, "data_loss_s"),

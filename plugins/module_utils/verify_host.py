@@ -440,7 +440,7 @@ class Fetch:
             stats = self._restic.ask_json("measuring the restore", "stats", "--mode", "restore-size", snapshot)
             sizes[part] = int(stats["total_size"])
             need += int(sizes[part] * (1 if part == "files" else 1 + loaded_per_dump))
-        facts = os.statvfs(self._root)
+        facts = os.statvfs(self._root + PLACE)
         free = facts.f_bavail * facts.f_frsize
         if free < need:
             text = f"the restore needs {need} bytes, the restore machine's disk has {free} free"
@@ -575,10 +575,10 @@ def _passwd(root: str) -> list[pwd.struct_passwd]:
 
 
 class Machine:
-    """The started machine, driven from outside."""
+    """The started machine, driven from outside; leader 0: this runs on it."""
 
     def __init__(self, leader: int, timeout: float, runner: Runner = run) -> None:
-        self._enter = ["nsenter", "--target", str(leader), "--all", "--"]
+        self._enter = ["nsenter", "--target", str(leader), "--all", "--"] if leader else []
         self._timeout = timeout
         self._run = runner
 

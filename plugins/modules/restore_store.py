@@ -27,11 +27,11 @@ options:
     description:
       - V(seen) only says who has it.
       - V(claimed) takes it for O(holder), when memory allows another machine.
-      - V(present) makes a fresh store. What a proof that was killed left is wiped first. A whole store is left as it is.
+      - V(fresh) makes a new store. What a proof that was killed left is wiped first. Nothing must be running or mounted in it.
       - V(absent) destroys the key, and removes the store and the claim. Nothing must be running or mounted in it.
     type: str
-    choices: [seen, claimed, present, absent]
-    default: present
+    choices: [seen, claimed, fresh, absent]
+    required: true
   store:
     description: How restored data is kept.
     type: str
@@ -75,6 +75,7 @@ EXAMPLES = r"""
 - name: Make a fresh store
   holdfast.practice.restore_store:
     folder: /var/lib/holdfast/restore/harbour-street
+    state: fresh
   register: store
 
 - name: Destroy it
@@ -107,9 +108,9 @@ steps:
   sample: [file, format, mount, seal, note]
 disposal:
   description:
-    - What became of the restored data. C(key_destroyed) means that what may be left on the disk cannot be read by anybody;
-      C(deleted) that the files are gone by name.
-  returned: state is absent and a store was there
+    - What became of restored data that was there. C(key_destroyed) means that what may be left on the disk cannot be read by
+      anybody; C(deleted) that the files are gone by name.
+  returned: a store was there and is gone
   type: dict
   sample: {store: encrypted, key_destroyed: true, deleted: true}
 reason:
@@ -135,7 +136,7 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "folder": {"type": "path", "required": True},
-            "state": {"type": "str", "choices": ["seen", "claimed", "present", "absent"], "default": "present"},
+            "state": {"type": "str", "choices": ["seen", "claimed", "fresh", "absent"], "required": True},
             "store": {"type": "str", "choices": list(KINDS), "default": ENCRYPTED},
             "size": {"type": "int", "default": 0},
             "holder": {"type": "dict", "default": {}},

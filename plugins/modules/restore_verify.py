@@ -162,7 +162,7 @@ options:
     type: dict
     default: {}
   leader:
-    description: Process id of the machine's first process. Needed for V(judge).
+    description: Process id of the machine's first process; 0 for the machine that this runs on. Needed for V(judge).
     type: int
   started_s:
     description: How long the machine took to start, in seconds.
@@ -205,7 +205,9 @@ options:
         elements: dict
         default: []
   machine:
-    description: What became of the machine (C(driver), C(created), C(disposed), C(seconds)). For V(conclude).
+    description:
+      - What became of the machine (C(driver), C(created), C(disposed), C(disposal), C(left_over), C(seconds)), and as C(broken)
+        (C(code), C(message)) why it could not be had. For V(conclude).
     type: dict
     default: {}
 author: Holdfast maintainers (@holdfast)

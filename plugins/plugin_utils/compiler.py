@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ansible_collections.holdfast.practice.plugins.plugin_utils.leaves import (
+    CONTROL_NODE,
     DAY_S,
     SSH_PORT,
     bits_per_s,
@@ -576,9 +577,12 @@ class _Compiler:
         within = {
             kind: seconds(reach) for kind, reach in self.practice.retention.within.model_dump(exclude_none=True).items()
         }
-        return {
+        here = {
             "ansible_connection": "local",
             "ansible_python_interpreter": Template("{{ ansible_playbook_python }}"),
+        }
+        return {
+            **(here if host.on == CONTROL_NODE else self.connection(host.on, host.ssh_port)),
             "restore_host_practice": self.id,
             "restore_host_name": name,
             "restore_host_driver": host.driver,
@@ -589,6 +593,8 @@ class _Compiler:
                 "restic",
             ],
             "restore_host_root": RESTORE_ROOT,
+            "restore_host_store": host.store,
+            "restore_host_size": size_bytes(host.space) if host.space else 0,
             "restore_verify_items": [
                 {
                     "item": item_name,

@@ -10,6 +10,7 @@ parts in rules.py, what this version does not do yet in available.py; check.py t
 from typing import Annotated, Literal
 
 from ansible_collections.holdfast.practice.plugins.plugin_utils.leaves import (
+    CONTROL_NODE,
     DAY_S,
     SSH_PORT,
     AbsolutePath,
@@ -47,6 +48,7 @@ from ansible_collections.holdfast.practice.plugins.plugin_utils.leaves import (
     PracticeId,
     Rate,
     Recipient,
+    RestoreDriver,
     Setting,
     SettingName,
     Several,
@@ -63,7 +65,6 @@ from ansible_collections.holdfast.practice.plugins.plugin_utils.leaves import (
     Zone,
     choice,
     seconds,
-    text,
     weekdays,
 )
 from ansible_collections.holdfast.practice.plugins.plugin_utils.times import DAY_MIN, minutes
@@ -238,10 +239,19 @@ class RestoreHost(Part):
     """A disposable machine on which restores are proven."""
 
     kind: Literal["restore_host"]
-    driver: Annotated[str, *choice("nspawn", later=("ssh", "vm", "qemu", "libvirt", "docker", "podman", "cloud"))] = (
-        Field(default="nspawn", description="nspawn")
+    driver: RestoreDriver = Field(
+        default="nspawn",
+        description="nspawn, spare or the full name of a role that is a driver, such as acme.proofs.vm",
     )
-    on: Annotated[str, *text()] = Field(default="localhost", description="localhost, the control node")
+    on: Address = Field(
+        default=CONTROL_NODE,
+        description="localhost, or the address of a Linux machine that carries restores and does nothing else",
+    )
+    ssh_port: Port = Field(default=SSH_PORT, description="a port, a whole number from 1 to 65535")
+    store: Annotated[str, *choice("encrypted", "memory")] = Field(
+        default="encrypted",
+        description="encrypted (on the disk, with a key that is thrown away) or memory (faster, when a restore fits)",
+    )
     space: Size | None = Field(
         default=None, description='how much room it has for restored data, such as "500GiB" (KiB, MiB, GiB, TiB)'
     )

@@ -79,11 +79,11 @@ def test_a_claim_of_before_a_restart_is_seen_as_such(place, monkeypatch):
 
 def test_check_mode_claims_and_makes_nothing(place):
     assert place("claimed", holder=MINE, _ansible_check_mode=True)["changed"]
-    assert place("present", _ansible_check_mode=True)["steps"][-1] == "note"
+    assert place("fresh", _ansible_check_mode=True)["steps"][-1] == "note"
     assert not place.folder.exists()
 
 
-@pytest.mark.parametrize("state", ["claimed", "present"])
+@pytest.mark.parametrize("state", ["claimed", "fresh"])
 def test_a_folder_with_anything_in_it_is_refused(place, state):
     place.folder.mkdir(parents=True)
     (place.folder / "thesis.odt").write_text("years of work")
@@ -94,7 +94,7 @@ def test_a_folder_with_anything_in_it_is_refused(place, state):
 
 @real
 def test_what_lay_in_a_store_is_readable_nowhere_and_then_gone(place):
-    made = place("present", size=2 << 30)
+    made = place("fresh", size=2 << 30)
     assert made["steps"] == ["file", "format", "mount", "seal", "note"]
     (place.folder / "store/data/letter").write_bytes(CANARY)
     (place.folder / "store/beside").write_bytes(CANARY[::-1])
@@ -120,12 +120,14 @@ def test_what_lay_in_a_store_is_readable_nowhere_and_then_gone(place):
 
 
 @real
-def test_a_second_look_changes_nothing_and_a_killed_store_is_made_anew(place):
-    place("present", size=2 << 30)
-    assert place("present", size=2 << 30)["steps"] == []
+def test_what_a_killed_proof_left_is_wiped_before_a_new_store_is_made(place):
+    place("fresh", size=2 << 30)
+    (place.folder / "store/data/letter").write_bytes(CANARY)
+    again = place("fresh", size=2 << 30)
+    assert again["disposal"] == {"store": "encrypted", "key_destroyed": True, "deleted": True}
     (place.folder / "store/data/letter").write_bytes(CANARY)
     (place.folder / "store.json").unlink()
-    assert place("present", size=2 << 30)["steps"][:2] == ["unmount", "clear"]
+    assert place("fresh", size=2 << 30)["steps"][:2] == ["unmount", "clear"]
     assert list((place.folder / "store/data").iterdir()) == []
     assert place("absent")["disposal"]["key_destroyed"]
     assert place("absent")["steps"] == []
@@ -133,7 +135,7 @@ def test_a_second_look_changes_nothing_and_a_killed_store_is_made_anew(place):
 
 @real
 def test_a_store_in_memory_is_as_large_as_asked_and_leaves_nothing(place):
-    place("present", store="memory", size=1 << 30)
+    place("fresh", store="memory", size=1 << 30)
     facts = os.statvfs(place.folder / "store")
     assert facts.f_blocks * facts.f_frsize == 1 << 30
     assert place("absent", store="memory")["disposal"] == {"store": "memory", "deleted": True}
@@ -143,7 +145,7 @@ def test_a_store_in_memory_is_as_large_as_asked_and_leaves_nothing(place):
 @real
 def test_a_store_that_is_in_use_is_not_called_wiped(place, monkeypatch):
     monkeypatch.setattr(restore_store_host, "PATIENCE", 0.3)
-    place("present", size=2 << 30)
+    place("fresh", size=2 << 30)
     with (place.folder / "store/data/letter").open("wb"):
         refused = place("absent")
     assert refused["failed"]
@@ -163,10 +165,10 @@ def test_the_memory_of_other_proofs_counts(place, monkeypatch):
 
 @real
 def test_the_disk_of_other_proofs_counts(place):
-    place("present", folder=place.folder.parent / "hill-road", size=3 << 30)
+    place("fresh", folder=place.folder.parent / "hill-road", size=3 << 30)
     facts = os.statvfs(place.folder.parent)
     everything = facts.f_bavail * facts.f_frsize
-    place("present", size=everything)
+    place("fresh", size=everything)
     promised = (place.folder / "store.img").stat().st_size
     assert promised <= everything - (3 << 30) - decisions.DISK_TO_SPARE + (256 << 20)
 
