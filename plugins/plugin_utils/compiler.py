@@ -567,6 +567,14 @@ class _Compiler:
             "type": "primary" if primary else "secondary",
         }
 
+    def read_from(self) -> list[dict[str, Any]]:
+        """Give where restic reads backups: all that a machine which is cut off may still reach."""
+        return [
+            {"address": host.address, "port": host.repository_port}
+            for host in self.hosts.values()
+            if isinstance(host, Nas)
+        ]
+
     def restore_host(self, name: str, host: RestoreHost) -> dict[str, Any]:
         databases = [item.database for item in self.practice.protect.values() if item.database]
         engines = {database.engine for database in databases}
@@ -595,6 +603,7 @@ class _Compiler:
             "restore_host_root": RESTORE_ROOT,
             "restore_host_store": host.store,
             "restore_host_size": size_bytes(host.space) if host.space else 0,
+            "restore_host_spare_nas": self.read_from() if host.driver == "spare" else [],
             "restore_verify_items": [
                 {
                     "item": item_name,

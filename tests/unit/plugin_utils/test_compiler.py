@@ -338,6 +338,15 @@ def test_vendors_dumps_bring_their_checks_and_the_packages_of_these():
     }
 
 
+def test_restore_host_on_another_machine():
+    elsewhere = "driver: nspawn, on: 198.18.0.29, ssh_port: 2222, space: 9GiB"
+    variables = changed(("driver: nspawn, on: localhost", elsewhere)).host_vars["proof1"]
+    assert "ansible_connection" not in variables
+    assert (variables["ansible_host"], variables["ansible_port"]) == ("198.18.0.29", 2222)
+    assert "StrictHostKeyChecking=yes" in variables["ansible_ssh_common_args"]
+    assert (variables["restore_host_store"], variables["restore_host_size"]) == ("encrypted", 9 << 30)
+
+
 def test_restore_host():
     variables = compiled().host_vars["proof1"]
     assert variables["ansible_connection"] == "local"
