@@ -309,6 +309,10 @@ def describe(body: Mapping[str, Any]) -> list[str]:
         lines += [f"    {reason['code']}: {reason['message']}" for reason in item["reasons"]]
         lines += [f"    note: {note['message']}" for note in item["notes"]]
     lines += [f"  {reason['code']}: {reason['message']}" for reason in body["reasons"]]
+    disposal = body["machine"].get("disposal")
+    if disposal:
+        done = [name.replace("_", " ") for name in ("deleted", "key_destroyed") if disposal.get(name)]
+        lines.append("  restored data: " + ", ".join([disposal["store"], *done]))
     for row in body["not_run"]:
         which = "" if row["which"] == "newest" else f" ({row['which']})"
         lines.append(f"  not run: {row['item']} of {row['host']}{which}: {row['why']}")

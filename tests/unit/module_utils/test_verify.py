@@ -129,6 +129,30 @@ def test_a_proof_of_everything_passes():
     assert (body["verdict"], body["scope"], body["not_run"]) == (PASS, "all", [])
 
 
+def test_a_machine_that_could_not_be_had_is_inconclusive_and_says_why():
+    broken = {"code": "not_enough_memory", "message": "the carrier has 1 byte of memory available"}
+    body = conclude(fetched={}, machine={**MACHINE, "created": False, "disposed": False, "broken": broken})
+    assert body["verdict"] == INCONCLUSIVE
+    assert body["reasons"] == [broken]
+    assert "broken" not in body["machine"]
+
+
+@pytest.mark.parametrize(
+    ("disposal", "words"),
+    [
+        (
+            {"store": "encrypted", "deleted": True, "key_destroyed": True},
+            ["  restored data: encrypted, deleted, key destroyed"],
+        ),
+        ({"store": "encrypted", "deleted": True, "key_destroyed": False}, ["  restored data: encrypted, deleted"]),
+        ({}, []),
+    ],
+)
+def test_people_are_told_what_became_of_restored_data(disposal, words):
+    lines = verify.describe(conclude(machine={**MACHINE, "disposal": disposal}))
+    assert [line for line in lines if "restored data" in line] == words
+
+
 def test_what_was_not_reached_is_named_and_inconclusive():
     body = conclude(fetched={})
     assert body["verdict"] == INCONCLUSIVE

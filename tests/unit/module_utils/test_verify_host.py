@@ -606,6 +606,13 @@ def test_a_missing_program_is_an_answer():
     assert run(["/nowhere/restic"], {}, 5).rc == 127
 
 
+def test_a_machine_without_a_leader_is_the_one_this_runs_on():
+    ran = []
+    machine = verify_host.Machine(0, 60, lambda argv, env, timeout, stdin: ran.append(argv))
+    machine.call("psql", user="postgres")
+    assert ran == [["runuser", "-u", "postgres", "--", "psql"]]
+
+
 # --- which run, and what it measures
 
 
