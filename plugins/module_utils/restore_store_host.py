@@ -94,7 +94,8 @@ class Place:
             memory = size if self.kind == MEMORY else store.MACHINE_MEMORY
             store.check_memory(available_memory(), self._promised_memory())
             if not check:
-                self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+                for folder in (self.folder.parent, self.folder):
+                    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
                 mine = {**holder, "boot": boot_id(), "memory": memory}
                 text = json.dumps(mine, indent=1, sort_keys=True) + "\n"
                 write(self.folder / ".claim", text, 0o600)
