@@ -111,7 +111,7 @@ def covers(folders: Sequence[str], data: str) -> list[tuple[str, str]]:
 def wipe_script(place: str, over: Sequence[str], units: Sequence[str]) -> str:
     """Give the program that takes everything away: run at the end of a proof, or by the machine's own timer when nobody comes.
 
-    With ``release`` it leaves the store, whose key the caller then destroys.
+    With ``release`` it leaves the store, whose key the caller then destroys. over: folders, that of restored files first.
     """
     q = shlex.quote
     unmounts = "\n".join(f"uncover {q(folder)}" for folder in over)
@@ -125,6 +125,8 @@ uncover() {{
         umount "$1" 2>/dev/null || {{ tries=$((tries + 1)); [ $tries -lt 40 ] || {{ failed=1; return; }}; sleep 0.5; }}
     done
 }}
+# a restore that its caller was killed in goes on by itself
+find /proc/[0-9]*/fd -lname {q(over[0] + "/*")} 2>/dev/null | cut -d / -f 3 | sort -u | xargs -r kill -9
 systemctl stop {" ".join(q(unit) for unit in units)} 2>/dev/null # those that are not there
 {unmounts}
 rm -f {q(VOLATILE)}

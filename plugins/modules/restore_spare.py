@@ -101,6 +101,11 @@ root:
   description: Path that leads to the machine's root, where a machine's disk is expected.
   returned: success
   type: str
+reason:
+  description: Why the machine cannot be used, as a reason of a proof's result.
+  returned: the machine is refused
+  type: dict
+  sample: {code: spare_machine_refused, message: nobody has given this machine up for proofs}
 seconds:
   description: How long it took.
   returned: success
@@ -256,7 +261,9 @@ def main() -> None:
             machine.check()
         if not module.check_mode and state != "checked":
             {"covered": machine.cover, "isolated": machine.isolate, "absent": machine.release}[state]()
-    except (SpareError, NspawnError, OSError) as error:
+    except SpareError as error:
+        module.fail_json(msg=str(error), reason={"code": "spare_machine_refused", "message": str(error)})
+    except (NspawnError, OSError) as error:
         module.fail_json(msg=str(error))
     seconds = round(time.monotonic() - started, 3)
     folder = f"{machine.data}/machine"
