@@ -17,6 +17,8 @@ MARK = "/etc/holdfast-spare"
 RUN = "/run/holdfast-restore"
 UNIT = "holdfast-restore-wipe"
 TABLE = "holdfast_restore"
+# where in the store covers are, as the kernel names the root of their mounts
+COVERS = "/data/covers/"
 VOLATILE = "/run/systemd/journald.conf.d/holdfast-restore.conf"
 
 
@@ -108,34 +110,38 @@ def covers(folders: Sequence[str], data: str) -> list[tuple[str, str]]:
     return found
 
 
-def wipe_script(place: str, over: Sequence[str], units: Sequence[str]) -> str:
+def covered(mountinfo: str) -> list[str]:
+    """Name what is covered now, from /proc/self/mountinfo. Other file systems may be mounted at the same folders."""
+    rows = (line.split() for line in mountinfo.splitlines())
+    return [row[4] for row in rows if len(row) > 4 and row[3].startswith(COVERS)]
+
+
+def wipe_script(place: str, restored: str, units: Sequence[str]) -> str:
     """Give the program that takes everything away: run at the end of a proof, or by the machine's own timer when nobody comes.
 
-    With ``release`` it leaves the store, whose key the caller then destroys. over: folders, that of restored files first.
+    With ``release`` it leaves the store, whose key the caller then destroys. restored: the folder of restored files.
     """
     q = shlex.quote
-    unmounts = "\n".join(f"uncover {q(folder)}" for folder in over)
     return f"""#!/bin/sh
 # Takes restored data away from this machine. Written by Holdfast for one proof.
 set -u
 failed=0
-uncover() {{
+uncover() {{ # each mount of the store but the store itself, the newest first
     tries=0
-    while mountpoint -q "$1"; do
-        umount "$1" 2>/dev/null || {{ tries=$((tries + 1)); [ $tries -lt 40 ] || {{ failed=1; return; }}; sleep 0.5; }}
+    while folder=$(awk '$4 ~ "^{COVERS}" {{ found = $5 }} END {{ print found }}' /proc/self/mountinfo) && [ -n "$folder" ]; do
+        umount "$folder" || {{ tries=$((tries + 1)); [ $tries -lt 40 ] || {{ failed=1; return; }}; sleep 0.5; }}
     done
 }}
 # a restore that its caller was killed in goes on by itself
-find /proc/[0-9]*/fd -lname {q(over[0] + "/*")} 2>/dev/null | cut -d / -f 3 | sort -u | xargs -r kill -9
-systemctl stop {" ".join(q(unit) for unit in units)} 2>/dev/null # those that are not there
-{unmounts}
+find /proc/[0-9]*/fd -lname {q(restored + "/*")} 2>/dev/null | cut -d / -f 3 | sort -u | xargs -r kill -9
+{f"systemctl stop {' '.join(q(unit) for unit in units)}" if units else ": no service to stop"}
+uncover
 rm -f {q(VOLATILE)}
 systemctl restart systemd-journald.service
-if [ "${{1:-all}}" = all ]; then
+if [ "${{1:-all}}" = all ] && [ $failed = 0 ]; then
     # the last user of the key goes with the mount, and the key with it
-    uncover {q(place)}/store
-    [ $failed = 1 ] || rm -rf --one-file-system {q(place)}
+    umount {q(place)}/store && rm -rf --one-file-system {q(place)} || failed=1
 fi
-[ $failed = 1 ] || nft delete table inet {TABLE} 2>/dev/null
+[ $failed = 1 ] || nft delete table inet {TABLE}
 exit $failed
 """

@@ -124,7 +124,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.holdfast.practice.plugins.module_utils import restore_spare as spare
 from ansible_collections.holdfast.practice.plugins.module_utils import stamp
 from ansible_collections.holdfast.practice.plugins.module_utils.nspawn import NspawnError
-from ansible_collections.holdfast.practice.plugins.module_utils.nspawn_host import own_mounts, run_checked, write
+from ansible_collections.holdfast.practice.plugins.module_utils.nspawn_host import run_checked, write
 from ansible_collections.holdfast.practice.plugins.module_utils.restore_spare import Mark, SpareError
 from ansible_collections.holdfast.practice.plugins.module_utils.verify_host import PLACE
 
@@ -148,7 +148,7 @@ class SpareMachine:
                 f"this machine is a host of a practice ({stamp.PATH} is there); expected one that does nothing else. Restores "
                 "are never proven on a machine that is in use"
             )
-        if not own_mounts(PLACE) and Path(PLACE).is_dir() and any(Path(PLACE).iterdir()):
+        if PLACE not in _covered() and Path(PLACE).is_dir() and any(Path(PLACE).iterdir()):
             raise SpareError(f"{PLACE} is not empty; expected a folder that is not there. Look at it and move it away")
 
     def _do(self, step: str, *argv: str, data: str | None = None) -> None:
@@ -167,7 +167,7 @@ class SpareMachine:
         """Arm the timer, cover the folders, and leave only the control node and the NAS."""
         write(
             self.wipe,
-            spare.wipe_script(self.params["place"], [folder for folder, _over in self.covers], self.units()),
+            spare.wipe_script(self.params["place"], PLACE, self.units()),
             0o700,
         )
         after = f"--on-active={self.params['wipe_after_h']}h"
@@ -216,13 +216,17 @@ class SpareMachine:
         """Take away what ``cover`` did; what a restart of the machine took away already is no fault."""
         if self.wipe.exists():
             self._do("wipe", str(self.wipe), "release")
-        if any(own_mounts(folder) for folder, _over in self.covers):
+        if _covered():
             raise SpareError(
                 "folders are still covered by the store; restart the machine, which takes them away with the key"
             )
         if self._run(["systemctl", "is-active", "--quiet", f"{spare.UNIT}.timer"])[0] == 0:
             self._do("disarm", "systemctl", "stop", f"{spare.UNIT}.timer")
         self.wipe.unlink(missing_ok=True)
+
+
+def _covered() -> list[str]:
+    return spare.covered(Path("/proc/self/mountinfo").read_text(encoding="utf-8"))
 
 
 def _mark(path: str) -> Mark | None:

@@ -74,22 +74,34 @@ def test_a_cover_over_everything_or_over_another_is_refused(folders):
         spare.covers(folders, "/p")
 
 
+def test_what_is_covered_is_told_from_what_else_is_mounted_there():
+    text = "\n".join(
+        [
+            "30 1 0:25 / /tmp rw shared:3 - tmpfs tmpfs rw",
+            "98 1 7:3 / /p/store rw - ext4 /dev/loop3 rw",
+            "99 30 7:3 /data/covers/tmp /tmp rw - ext4 /dev/loop3 rw",
+        ]
+    )
+    assert spare.covered(text) == ["/tmp"]
+    assert spare.covered(text.rpartition("\n")[0]) == []
+
+
 @pytest.mark.parametrize("how", ["all", "release"])
 def test_the_wipe_takes_the_place_away_only_when_nobody_else_will(tmp_path, how):
     """With stand-ins for what needs root; the real ones are tried on a machine."""
     place, said = tmp_path / "place", tmp_path / "said"
     place.mkdir()
-    for name in ("systemctl", "umount", "nft", "mountpoint"):
+    for name in ("systemctl", "umount", "nft", "xargs"):
         program = tmp_path / "bin" / name
         program.parent.mkdir(exist_ok=True)
-        program.write_text(f'#!/bin/sh\necho {name} "$@" >> {said}\n[ {name} != mountpoint ]\n')
+        program.write_text(f'#!/bin/sh\necho {name} "$@" >> {said}\n')
         program.chmod(0o755)
     script = tmp_path / "wipe"
-    script.write_text(spare.wipe_script(str(place), ["/var/lib/x y"], ["a.service"]))
+    script.write_text(spare.wipe_script(str(place), "/srv/holdfast-restore", ["a.service"]))
     env = {"PATH": f"{tmp_path}/bin:{os.environ['PATH']}"}
     assert subprocess.run(["sh", script, how], env=env, check=False).returncode == 0
     assert place.exists() == (how == "release")
     lines = said.read_text().splitlines()
     assert "systemctl stop a.service" in lines
-    assert "mountpoint -q /var/lib/x y" in lines
+    assert (f"umount {place}/store" in lines) == (how == "all")
     assert lines[-1] == "nft delete table inet holdfast_restore"
