@@ -110,6 +110,14 @@ def covers(folders: Sequence[str], data: str) -> list[tuple[str, str]]:
     return found
 
 
+def stopped(units: Sequence[str]) -> list[str]:
+    """What has to be stopped for services to be off: a unit that only stands for its instances does not wait for them."""
+    return [
+        *units,
+        *(f"{unit[: -len('.service')]}@*.service" for unit in units if unit.endswith(".service") and "@" not in unit),
+    ]
+
+
 def covered(mountinfo: str) -> list[str]:
     """Name what is covered now, from /proc/self/mountinfo. Other file systems may be mounted at the same folders."""
     rows = (line.split() for line in mountinfo.splitlines())
@@ -134,7 +142,7 @@ uncover() {{ # each mount of the store but the store itself, the newest first
 }}
 # a restore that its caller was killed in goes on by itself
 find /proc/[0-9]*/fd -lname {q(restored + "/*")} 2>/dev/null | cut -d / -f 3 | sort -u | xargs -r kill -9
-{f"systemctl stop {' '.join(q(unit) for unit in units)}" if units else ": no service to stop"}
+{f"systemctl stop {' '.join(q(unit) for unit in stopped(units))}" if units else ": no service to stop"}
 uncover
 rm -f {q(VOLATILE)}
 systemctl restart systemd-journald.service

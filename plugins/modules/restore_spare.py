@@ -183,7 +183,7 @@ class SpareMachine:
         write(Path(spare.VOLATILE), "[Journal]\nStorage=volatile\n")
         self._do("journal", "systemctl", "restart", "systemd-journald.service")
         if self.units():
-            self._do("stop", "systemctl", "stop", "--", *self.units())
+            self._do("stop", "systemctl", "stop", "--", *spare.stopped(self.units()))
         Path(PLACE).mkdir(parents=True, exist_ok=True)
         for folder, over in self.covers:
             if not Path(folder).is_dir():

@@ -102,6 +102,6 @@ def test_the_wipe_takes_the_place_away_only_when_nobody_else_will(tmp_path, how)
     assert subprocess.run(["sh", script, how], env=env, check=False).returncode == 0
     assert place.exists() == (how == "release")
     lines = said.read_text().splitlines()
-    assert "systemctl stop a.service" in lines
+    assert "systemctl stop a.service a@*.service" in lines
     assert (f"umount {place}/store" in lines) == (how == "all")
     assert lines[-1] == "nft delete table inet holdfast_restore"
