@@ -101,7 +101,7 @@ def _family(address: str) -> str:
 
 def covers(folders: Sequence[str], data: str) -> list[tuple[str, str]]:
     """Give (what is covered, the folder of the store over it); no folder is covered twice."""
-    found = []
+    found: list[tuple[str, str]] = []
     for folder in folders:
         plain = "/" + folder.strip("/")
         if plain == "/" or any(plain == done or plain.startswith(done + "/") for done, _over in found):
