@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a restored backup has to show before it counts as proved: pure decisions, no file, no command, no clock.
 
-A proof looks at four levels. ``arrival``: the newest run, by arrival on the NAS, is ours, whole and recent enough.
+A proof looks at five levels. ``arrival``: the newest run, by arrival on the NAS, is ours, whole and recent enough.
 ``structure``: every byte of the repository can be read. ``files``: the restored files are those of the oracle.
-``database``: the restored database answers as the live one did. A level that checked nothing has failed, and a level
-that could not be tried makes the proof inconclusive; neither is ever a pass.
+``database``: the restored database answers as the live one did. ``application``: a copy of the practice's software works with
+what came back; only where the practice says how, and else said to be not promised. A level that checked nothing has
+failed, and a level that could not be tried makes the proof inconclusive; neither is ever a pass.
 
 Nothing in a result names a file or holds a value of a row: counts, ids, table names, and at most the head of a hash.
 """
@@ -29,7 +30,7 @@ from ansible_collections.holdfast.practice.plugins.module_utils.tripwires import
 )
 
 PASS, FAIL, INCONCLUSIVE = "PASS", "FAIL", "INCONCLUSIVE"
-LEVELS = ("arrival", "structure", "files", "database")
+LEVELS = ("arrival", "structure", "files", "database", "application")
 PARTS = ("database", "files", "oracle")
 
 # Clocks of practice machines differ by seconds when they keep time at all; minutes are worth a word.
@@ -76,6 +77,7 @@ class Wanted:
     rpo_s: float
     rto_s: float
     levels: tuple[str, ...]
+    application: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -148,6 +150,9 @@ def level(checked: int, reasons: Sequence[Reason], **figures: Any) -> dict[str, 
     return {"verdict": verdict, "checked": checked, "reasons": [reason.public() for reason in held], **figures}
 
 
+_WAY_BACK = ("fetch_s", "restore_s", "engine_start_s", "first_query_s", "application_s")
+
+
 def merge_item(
     wanted: Wanted, parts: Sequence[Mapping[str, Any]], extra: Sequence[Reason] = (), asked: Sequence[str] = LEVELS
 ) -> dict[str, Any]:
@@ -175,7 +180,7 @@ def merge_item(
             why = "was not run" if name in asked else "was left out (--tags, --skip-tags)"
             levels[name] = level(0, [Reason("not_run", f"the level {name} {why}", INCONCLUSIVE)])
     figures["phases"] = {name: round(seconds, 3) for name, seconds in phases.items()}
-    restore_s = sum(phases.get(name, 0.0) for name in ("fetch_s", "restore_s", "engine_start_s", "first_query_s"))
+    restore_s = sum(phases.get(name, 0.0) for name in _WAY_BACK)
     figures["restore_s"] = round(restore_s, 3)
     if restore_s > wanted.rto_s:
         reasons.append(Reason("rto_exceeded", f"recovery took {spell(restore_s)}, promised are {spell(wanted.rto_s)}"))
@@ -191,6 +196,7 @@ def merge_item(
         "notes": unique(notes),
         **merged,
         "levels": ordered,
+        "not_promised": [name for name in ("application",) if name not in wanted.levels],
         "figures": figures,
     }
 
@@ -269,6 +275,8 @@ def describe(body: Mapping[str, Any]) -> list[str]:
         if "age_s" in figures:
             counts.append(f"backup {spell(figures['age_s'])} old")
             counts.append(f"at most {spell(figures['data_loss_s'])} lost")
+        if "application_s" in figures["phases"]:
+            counts.append(f"software ready in {spell(figures['phases']['application_s'])}")
         if figures.get("restore_s"):
             counts.append(f"restored in {spell(figures['restore_s'])}")
         lines.append(
@@ -276,6 +284,7 @@ def describe(body: Mapping[str, Any]) -> list[str]:
         )
         lines += [f"    {reason['code']}: {reason['message']}" for reason in item["reasons"]]
         lines += [f"    note: {note['message']}" for note in item["notes"]]
+        lines += [f"    not promised: {name}" for name in item["not_promised"]]
     lines += [f"  {reason['code']}: {reason['message']}" for reason in body["reasons"]]
     lines += [f"  not run: {row['item']} of {row['host']}: {row['why']}" for row in body["not_run"]]
     return lines

@@ -5,6 +5,7 @@ Layout, with FOLDER being the machine's folder and FOLDER/root its disk (see nsp
 
     root/srv/holdfast-restore/ITEM/files      the restored files
     root/srv/holdfast-restore/ITEM/database   the restored dump, as restic lays it out
+    root/srv/holdfast-restore/ITEM.OTHER      the files of another item, restored for the application of ITEM
     FOLDER/proof/ITEM.json                    the oracle but its lists of files, from fetch to judge (0600)
     FOLDER/proof/ITEM.index                   those files and what became of each, by hashes of their paths (0600)
     FOLDER/proof/progress.json                how far a restore is, for people who watch (0600)
@@ -26,13 +27,19 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any, Callable, NamedTuple
 
 from ansible_collections.holdfast.practice.plugins.module_utils import verify_portion
 from ansible_collections.holdfast.practice.plugins.module_utils.agent_job import stored_oracle
 from ansible_collections.holdfast.practice.plugins.module_utils.agent_progress import RESTIC_PROGRESS, Progress
-from ansible_collections.holdfast.practice.plugins.module_utils.database_engine import DatabaseError, Engine, Finding
+from ansible_collections.holdfast.practice.plugins.module_utils.database_engine import (
+    Copy,
+    DatabaseError,
+    Engine,
+    Finding,
+)
 from ansible_collections.holdfast.practice.plugins.module_utils.database_oracle import OracleError
 from ansible_collections.holdfast.practice.plugins.module_utils.engines import ENGINES
 from ansible_collections.holdfast.practice.plugins.module_utils.verify import (
@@ -60,6 +67,12 @@ from ansible_collections.holdfast.practice.plugins.module_utils.verify import (
     parse_time,
     stopped,
     worst,
+)
+from ansible_collections.holdfast.practice.plugins.module_utils.verify_application_host import (
+    Trial,
+    hash_of,
+    quiet,
+    sources_of,
 )
 from ansible_collections.holdfast.practice.plugins.module_utils.verify_files import Index, compare
 from ansible_collections.holdfast.practice.plugins.module_utils.verify_oracle import UNREADABLE, read_oracle
@@ -305,10 +318,14 @@ class Fetch:
         arrivals: Mapping[str, float] | None,
         known: Sequence[str],
         now: float,
+        name: str = "",
     ) -> None:
+        """name: of what this leaves in the machine's folder, where that is not the item's."""
         self._wanted = wanted
+        self._folder = folder
         self._root = folder + "/root"
-        self._kept = Kept(folder, wanted.item)
+        self._name = name or wanted.item
+        self._kept = Kept(folder, self._name)
         self._restic = restic
         self._arrivals = arrivals
         self._known = known
@@ -334,6 +351,7 @@ class Fetch:
                 self._restore(oracle)
                 self._compare(oracle)
                 self._keep(oracle)
+                self._prepare_application()
         except NothingMoreError as stop:
             self._levels = stopped(self._wanted, stop.reasons, self._levels)
         verdict = worst([found["verdict"] for found in self._levels.values()] or [PASS])
@@ -371,7 +389,7 @@ class Fetch:
 
     def _read_oracle(self, run: Run) -> dict[str, Any]:
         """The oracle but its lists of files, which go into the index."""
-        stored = self._kept.folder / f"{self._wanted.item}.oracle"
+        stored = self._kept.folder / f"{self._name}.oracle"
         self._restic.save("reading the oracle", stored, "dump", run.oracle.id, stored_oracle(self._wanted.job))
         with contextlib.closing(Index(self._kept.index)) as index, stored.open(encoding="utf-8") as stream:
             try:
@@ -389,7 +407,7 @@ class Fetch:
         sizes = self._check_space(parts, _loaded_per_dump(oracle))
         began = time.monotonic()
         for part, snapshot in parts.items():
-            target = f"{PLACE}/{self._wanted.item}/{part}"
+            target = f"{PLACE}/{self._name}/{part}"
             done = self._restic.call(
                 "restore", snapshot, "--target", target, "--json", hear=self._hear(part, sizes[part])
             )
@@ -442,7 +460,7 @@ class Fetch:
     def _compare_tree(self, files: Mapping[str, Any], canaries: Iterable[str]) -> FilesCompared:
         began = time.monotonic()
         self._progress.begin("verify", files["manifest"])
-        tree = f"{self._root}{PLACE}/{self._wanted.item}/files"
+        tree = f"{self._root}{PLACE}/{self._name}/files"
         try:
             with contextlib.closing(Index(self._kept.index, fresh=False)) as index:
                 compared = compare(
@@ -460,7 +478,7 @@ class Fetch:
         if run is None:
             return []
         began = time.monotonic()
-        stored = self._kept.folder / f"{self._wanted.item}.earlier"
+        stored = self._kept.folder / f"{self._name}.earlier"
         try:
             self._restic.save(
                 "reading an earlier oracle", stored, "dump", run.oracle.id, stored_oracle(self._wanted.job)
@@ -495,7 +513,7 @@ class Fetch:
 
     def _hand_dump_over(self, dump_path: str, user: str) -> None:
         """Let the engine's user in the machine read the dump. Nothing a snapshot holds is followed out of its folder."""
-        base = f"{PLACE}/{self._wanted.item}"
+        base = f"{PLACE}/{self._name}"
         steps = [step for step in dump_path.split("/") if step] or [".."]
         here = f"{self._root}{base}/database"
         for number, step in enumerate(steps, start=1):
@@ -514,6 +532,28 @@ class Fetch:
         os.rename(here, f"{self._root}{base}.dump")  # noqa: PTH104
         if owner is not None:
             os.chown(f"{self._root}{base}.dump", owner.pw_uid, owner.pw_gid)
+
+    def _prepare_application(self) -> None:
+        """Restore what the application needs of other items, and let nothing of it start by itself."""
+        application = self._wanted.application
+        if not application:
+            return
+        quiet(self._root)
+        reasons: list[Reason] = []
+        for other in application["needs"]:
+            wanted = replace(self._wanted, item=other, job=other, levels=("arrival", "files"), application=None)
+            name = f"{self._wanted.item}.{other}"
+            found = Fetch(wanted, self._folder, self._restic, self._arrivals, (), self._now, name).do()
+            for judged in found["levels"].values():
+                reasons += [
+                    Reason(each["code"], f"{other}, which it needs: {each['message']}", judged["verdict"])
+                    for each in judged["reasons"]
+                ]
+            self._figures["phases"]["restore_s"] += sum(found["figures"]["phases"].values())
+            if found["verdict"] != PASS:
+                Kept(self._folder, name).state.unlink(missing_ok=True)
+        if reasons:
+            self._levels["application"] = level(0, reasons)
 
 
 def _engine(section: Mapping[str, Any]) -> Engine:
@@ -563,7 +603,7 @@ def judge(
     machine: Machine,
     started_s: float,
 ) -> dict[str, Any]:
-    """Load the dump into the started machine and compare: the part result for the level ``database``.
+    """Load the dump into the started machine and compare, then try the practice's software: ``database`` and ``application``.
 
     started_s: how long the machine took to start.
     """
@@ -571,10 +611,12 @@ def judge(
     figures: dict[str, Any] = {"phases": phases}
     handed = Kept(folder, wanted.item)
     dump = f"{PLACE}/{wanted.item}.dump"
-    if not handed.state.exists() or not os.path.lexists(f"{folder}/root{dump}"):
+    whole = json.loads(handed.state.read_text(encoding="ascii"))["oracle"] if handed.state.exists() else None
+    if whole and not whole["database"]:
+        return _try_application(wanted, folder, machine, whole, None)
+    if not whole or not os.path.lexists(f"{folder}/root{dump}"):
         # fetch has said why there is nothing; a second voice here would hide that
         return {"levels": {}, "figures": {}}
-    whole = json.loads(handed.state.read_text(encoding="ascii"))["oracle"]
     oracle = whole["database"]
     engine = _engine(oracle)
     copy = engine.copy(machine, wanted.item, oracle)
@@ -603,6 +645,7 @@ def judge(
             reasons += check_images(images["names"], images["root"], index.state)
     checked, found = copy.check()
     reasons += _reasons(found)
+    tried = _try_application(wanted, folder, machine, whole, copy)
     try:
         copy.drop()
     except DatabaseError as error:
@@ -617,7 +660,40 @@ def judge(
     judged = level(
         engine.checked(oracle), reasons, probes=len(restored["probes"]), images=figures["images"], engine_check=checked
     )
-    return {"levels": {"database": judged}, "figures": figures}
+    phases.update(tried["figures"].get("phases") or {})
+    return {"levels": {"database": judged, **tried["levels"]}, "figures": figures}
+
+
+def _try_application(
+    wanted: Wanted, folder: str, machine: Machine, oracle: Mapping[str, Any], copy: Copy | None
+) -> dict[str, Any]:
+    """Lay out what was restored, bring the practice's software up and ask it."""
+    application = wanted.application
+    if not application:
+        return {"levels": {}, "figures": {}}
+    names = [wanted.item, *(f"{wanted.item}.{other}" for other in application["needs"])]
+    states = [Kept(folder, name).state for name in names]
+    if not all(state.exists() for state in states):
+        # fetch has said why
+        return {"levels": {}, "figures": {}}
+    sources: dict[str, str] = {}
+    with contextlib.ExitStack() as opened:
+        indexes = []
+        for name, state in zip(names, states):
+            files = json.loads(state.read_text(encoding="ascii"))["oracle"]["files"]
+            if files:
+                sources.update(sources_of(f"{folder}/root", f"{PLACE}/{name}", files["roots"]))
+                indexes.append(opened.enter_context(contextlib.closing(Index(Kept(folder, name).index, fresh=False))))
+        images = oracle["database"]["questions"]["images"] if oracle["database"] else None
+        trial = Trial(
+            application,
+            machine,
+            sources,
+            lambda path: hash_of(path, [index.known(path) for index in indexes]),
+            images["root"] if images else "/",
+            copy,
+        )
+        return trial.do()
 
 
 def _reasons(findings: Sequence[Finding]) -> list[Reason]:
