@@ -18,8 +18,8 @@ with sqlite3.connect("/srv/recalls/recalls.db") as database:
     database.executemany("insert into recall values (?, ?, ?, ?)", rows)
 PYTHON
 
-install -d -o firebird -g firebird -m 0770 laboratory
-rm -f laboratory/results.fdb
+install -d -o firebird -g firebird -m 0770 lab
+rm -f lab/results.fdb
 runuser -u firebird -- isql-fb -q -b -user SYSDBA < clinic/.laboratory.sql
 
 # Orthanc begins with an index of its own in its folder; this one has its index in PostgreSQL, and knows its user without a password.

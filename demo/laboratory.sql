@@ -1,5 +1,5 @@
 -- What the laboratory found, in Firebird. Invented, like everything here.
-create database '/srv/laboratory/results.fdb' default character set utf8;
+create database '/srv/lab/results.fdb' default character set utf8;
 create table test (id int not null primary key, name varchar(60) not null);
 create table finding (id int not null primary key, test int not null references test, amount int not null, found date not null);
 set term ^;
