@@ -117,7 +117,7 @@ def merged(reasons: Sequence[Reason], asked: int) -> list[Reason]:
     for reason in reasons:
         kept.setdefault(reason.code, []).append(reason)
     return [
-        each[0] if asked == 1 else each[0]._replace(message=f"{each[0].message} ({len(each)} of {asked} asked)")
+        each[0] if asked <= 1 else each[0]._replace(message=f"{each[0].message} ({len(each)} of {asked} asked)")
         for each in kept.values()
     ]
 

@@ -43,6 +43,7 @@ from ansible_collections.holdfast.practice.plugins.module_utils.verify_files imp
 
 PAUSE_S = 0.2
 ONE_ANSWER_S = 30
+LEAST_S = 5  # for what is begun just before the time is over
 STOP_S = 60
 NOBODY = "nobody"
 GONE = ""  # in place of a hash: the practice deleted the file itself after the database was seen
@@ -104,8 +105,7 @@ class Trial:
         try:
             self._lay_out()
             self._start(units)
-            for name, question in self._application["ask"].items():
-                reasons += self._ask(name, question)
+            reasons += self._ask(self._application["ask"])
             ready_s = time.monotonic() - began
             reasons += self._units_at_work(units)
         except NothingMoreError as stop:
@@ -133,7 +133,7 @@ class Trial:
                 raise NothingMoreError(Reason(error.code, error.message, INCONCLUSIVE)) from None
 
     def _left(self) -> float:
-        return max(self._end - time.monotonic(), 1.0)
+        return max(self._end - time.monotonic(), LEAST_S)
 
     def _start(self, units: Sequence[str]) -> None:
         if units:
@@ -165,16 +165,26 @@ class Trial:
 
     # --- asking
 
-    def _ask(self, name: str, question: Mapping[str, Any]) -> list[Reason]:
-        """Put one question until it is answered as it should be, or the time is over; then say what was wrong last."""
+    def _ask(self, ask: Mapping[str, Mapping[str, Any]]) -> list[Reason]:
+        """Put all questions, round by round, until each is answered as it should be or the time is over; then what was wrong."""
+        wrong: dict[str, tuple[list[Reason], int]] = {}
+        pending = dict(ask)
         while True:
-            reasons, asked = self._once(name, question)
+            for name in list(pending):
+                reasons, asked = self._once(name, pending[name])
+                if reasons:
+                    wrong[name] = merged(reasons, asked), asked
+                else:
+                    del pending[name]
+                    wrong.pop(name, None)
+                    self._checked += asked
             # a unit that has failed will not answer any more
-            over = self._units_at_work(self._application["units"]) if reasons else []
-            if not reasons or over or time.monotonic() + PAUSE_S > self._end:
-                self._checked += asked
-                return over or merged(reasons, asked)
+            over = self._units_at_work(self._application["units"]) if pending else []
+            if not pending or over or time.monotonic() + PAUSE_S > self._end:
+                break
             time.sleep(PAUSE_S)
+        self._checked += sum(asked for _reasons, asked in wrong.values())
+        return over or [reason for reasons, _asked in wrong.values() for reason in reasons]
 
     def _once(self, name: str, question: Mapping[str, Any]) -> tuple[list[Reason], int]:
         """(what was wrong, how often it was asked)."""

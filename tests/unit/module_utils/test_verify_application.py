@@ -173,6 +173,7 @@ class Machine:
         self.calls: list[tuple[str, ...]] = []
         self.asked: list[dict] = []
         self.answers = answers or [GOOD]
+        self.answer = None
         self.rcs = rcs
         self.shown = "LoadState=loaded\nActiveState=active\nResult=success\n"
 
@@ -181,7 +182,10 @@ class Machine:
         if argv[0] == "python3":
             assert user == "nobody"
             self.asked.append(json.loads(stdin))
-            answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+            if self.answer:
+                answer = self.answer(self.asked[-1])
+            else:
+                answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
             return Done(0, json.dumps(answer).encode(), "", 0.1)
         name = argv[1] if argv[0] == "systemctl" else argv[0]
         return Done(self.rcs.get(name, 0), self.shown.encode() if name == "show" else b"", "", 0.1)
@@ -300,6 +304,21 @@ def test_what_stays_wrong_until_the_time_is_over_fails(ask, answer, code):
     level, codes, machine, _part = tried({"it": ask}, Machine([answer]), Loaded(Questions()))
     assert (level["verdict"], codes) == (FAIL, [code])
     assert len(machine.asked) > 1
+
+
+def test_what_is_right_is_not_blamed_for_what_takes_all_the_time():
+    def answer(question):
+        return GOOD if question["url"].endswith("/right") else {**GOOD, "status": 500}
+
+    machine = Machine()
+    machine.answer = answer
+    ask = {"wrong": {"http": "http://127.0.0.1/wrong"}, "right": {"http": "http://127.0.0.1/right"}}
+    level, codes, machine, _part = tried(ask, machine)
+    assert (level["verdict"], codes, level["checked"]) == (FAIL, ["wrong_answer"], 2)
+    urls = [each["url"].rsplit("/", 1)[1] for each in machine.asked]
+    assert urls[:2] == ["wrong", "right"]
+    assert urls.count("right") == 1
+    assert urls.count("wrong") > 1
 
 
 @pytest.mark.parametrize(("value", "verdict"), [("7", PASS), (None, FAIL), ("", FAIL), ("broken", FAIL)])
