@@ -132,7 +132,7 @@ def test_settings_that_were_never_in_the_backup(practice, settings):
     """The server starts, with an index of its own that is empty: it looks well and knows nobody."""
     ssh("server1", "rm /etc/orthanc/postgresql.json")
     save("imaging_settings")
-    edit(practice, ("      owner: orthanc\n", "      owner: orthanc\n      limit: 20s\n"))
+    edit(practice, ("      owner: orthanc\n", "      owner: orthanc\n      limit: 30s\n"))
     proof = practice.prove(items="imaging")
     assert proof.code == 1
     assert "wrong_answer" in proof.codes("imaging")
@@ -148,7 +148,7 @@ def test_questions_that_are_answered_wrongly_or_not_at_all(practice):
         nobody: {query: select publicid from resources where false}
         none: {http: "http://127.0.0.1:8042/{1}", rows: select publicid from resources where false}
 """
-    edit(practice, ("      ask:\n", "      limit: 20s\n      ask:\n" + asks))
+    edit(practice, ("      ask:\n", "      limit: 30s\n      ask:\n" + asks))
     proof = practice.prove(items="imaging")
     assert proof.code == 1
     assert {"wrong_answer", "port_closed", "no_answer", "nothing_asked"} <= proof.codes("imaging"), said(proof)
@@ -184,7 +184,7 @@ def test_an_index_row_whose_file_is_lost(practice):
     assert (save_fails != "0", state["state"]) == (True, "INCOMPLETE"), state
     assert "images_missing" in {reason["code"] for reason in state["reasons"]}
     save("imaging_settings")
-    edit(practice, ("      owner: orthanc\n", "      owner: orthanc\n      limit: 20s\n"))
+    edit(practice, ("      owner: orthanc\n", "      owner: orthanc\n      limit: 30s\n"))
     proof = practice.prove(items="imaging")
     assert proof.code == 1
     assert "images_missing" in proof.codes("imaging")

@@ -29,10 +29,11 @@ from ansible_collections.holdfast.practice.plugins.module_utils.verify_applicati
 from ansible_collections.holdfast.practice.plugins.module_utils.verify_application_host import (
     GONE,
     Trial,
-    hashes_of,
+    hash_of,
     quiet,
     sources_of,
 )
+from ansible_collections.holdfast.practice.plugins.module_utils.verify_files import DROPPED, EXTRA, VOLATILE, Expected
 from ansible_collections.holdfast.practice.plugins.module_utils.verify_restic import Done
 
 GOOD = {"status": 200, "bytes": 2, "blake2b": "ab" * 32, "contains": True, "entries": 4}
@@ -236,7 +237,7 @@ def tried(ask, machine=None, copy=None, listed=None, **more):
         "/etc/pms": "/srv/holdfast-restore/pms.conf/files/etc/pms",
     }
     machine = machine or Machine()
-    part = Trial(application, machine, sources, listed or {}, "/srv/img", copy).do()
+    part = Trial(application, machine, sources, (listed or {}).__getitem__, "/srv/img", copy).do()
     level = part["levels"]["application"]
     return level, [reason["code"] for reason in level["reasons"]], machine, part
 
@@ -321,6 +322,12 @@ def test_what_is_right_is_not_blamed_for_what_takes_all_the_time():
     assert urls.count("wrong") > 1
 
 
+def test_what_was_asked_too_early_is_asked_once_more_when_the_time_is_over():
+    machine = Machine([{"error": "ConnectionRefusedError"}, GOOD])
+    level, codes, machine, _part = tried({"it": {"http": "http://127.0.0.1/"}}, machine, limit_s=0.01)
+    assert (level["verdict"], codes, len(machine.asked)) == (PASS, [], 2)
+
+
 @pytest.mark.parametrize(("value", "verdict"), [("7", PASS), (None, FAIL), ("", FAIL), ("broken", FAIL)])
 def test_a_question_of_the_database(value, verdict):
     level, _codes, _machine, _part = tried({"rows": {"query": "select 1"}}, copy=Loaded(Questions(value=value)))
@@ -393,9 +400,10 @@ def test_only_what_came_back_is_laid_out(tmp_path):
 
 
 def test_what_changed_or_went_during_the_backup_has_no_hash():
-    files = {
-        "manifest": [{"path": "/a", "blake2b": "1"}, {"path": "/b", "blake2b": "2", "volatile": True}],
-        "dropped": ["/c"],
-    }
-    assert hashes_of(files) == {"/a": "1", "/b": None, "/c": GONE}
-    assert hashes_of(None) == {}
+    found = Expected("1", "0644", "1", "ab", 0, "same", "")
+    assert hash_of("/a", [None, found]) == "ab"
+    assert hash_of("/a", [found._replace(volatile=1, state=VOLATILE)]) is None
+    assert hash_of("/a", [found._replace(state=DROPPED)]) == GONE
+    for unknown in ([], [None], [found._replace(state=EXTRA)]):
+        with pytest.raises(KeyError):
+            hash_of("/a", unknown)

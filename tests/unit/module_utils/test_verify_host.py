@@ -559,19 +559,17 @@ def with_settings(world, practice="harbour"):
             for job, part, each in tagged
         ]
 
-    def call(argv, env, timeout, stdin):
+    def said(argv, env):
         if "dump" in argv:
             name = "settings" if "e" * 64 in argv else "documents"
             files = {"settings": "f" * 64, "documents": IDS["files"]}[name]
             oracle = {**world.oracle, "job": name, "item": name, "snapshots": {"files": files}}
             return Done(0, json.dumps(oracle).encode(), "", 0.1)
         argv = [IDS["files"] if word == "f" * 64 else word for word in argv]
-        return World.__call__(world, argv, env, timeout, stdin)
+        return World.answer(world, argv, env)
 
     world.snapshots = snapshots
-    world.restic = lambda: MachineRestic(
-        str(world.folder / "root"), {"url": "rest:u", "username": "server1"}, "a", "b", 60, call
-    )
+    world.answer = said
     return dict.fromkeys([*IDS.values(), "e" * 64, "f" * 64], NOW - 600)
 
 
@@ -579,7 +577,9 @@ def test_software_gets_the_files_of_the_items_that_it_needs(world):
     at = with_settings(world)
     part = world.fetch(arrivals=at, wanted=FILES)
     assert "application" not in part["levels"], part["levels"]
-    assert (world.folder / "root/srv/holdfast-restore/documents.settings/files/srv/img/1.jpg").read_bytes() == b"one"
+    assert (world.folder / "root/srv/holdfast-restore/documents.settings/files/srv/img/1.jpg").read_bytes() == CONTENT[
+        "/srv/img/1.jpg"
+    ]
     machine = Machine()
     found = judge(FILES, str(world.folder), verify_host.Machine(1, 60, machine), 0.0)
     assert verdicts(found) == {"application": PASS}
