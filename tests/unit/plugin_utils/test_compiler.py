@@ -344,7 +344,7 @@ SOFTWARE = """{packages: [orthanc, gzip], needs: [documents], owner: orthanc, un
 def test_software_that_a_proof_brings_up_is_a_level_and_brings_its_packages():
     inventory = changed(("    class: critical", f"    class: critical\n    application: {SOFTWARE}"))
     variables = inventory.host_vars["proof1"]
-    assert variables["restore_host_packages"] == ["postgresql-17", "orthanc", "gzip", "restic"]
+    assert variables["restore_host_packages"] == ["age", "postgresql-17", "orthanc", "gzip", "restic"]
     items = {entry["item"]: entry for entry in variables["restore_verify_items"]}
     assert items["clinical_db"]["levels"] == ["arrival", "structure", "files", "database", "application"]
     assert items["clinical_db"]["application"] == {
