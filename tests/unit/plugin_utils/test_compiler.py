@@ -21,7 +21,7 @@ from ansible_collections.holdfast.practice.plugins.plugin_utils.compiler import 
 from ansible_collections.holdfast.practice.plugins.plugin_utils.model import Tripwires
 
 REPOSITORY = Path(__file__).resolve().parents[3]
-EXAMPLE = (REPOSITORY / "tests" / "unit" / "documents" / "practice.yml").read_text()
+EXAMPLE = (REPOSITORY / "tests" / "unit" / "documents" / "small.txt").read_text()
 SECRET = "{{ vault"
 STABLE = 31
 
