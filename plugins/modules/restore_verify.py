@@ -157,7 +157,7 @@ options:
         with V(fetch). The images that a database names come with V(database).
     type: list
     elements: str
-    default: [arrival, structure, files, database]
+    default: [arrival, structure, files, database, application]
   selected:
     description: Names of the items that were asked for; empty for all. For V(conclude).
     type: list
