@@ -161,6 +161,8 @@ class Watch(threading.Thread):
 
 def agent(folder: Path, programs: Path) -> int:
     """The agent itself, in a process of its own."""
+    # as the launcher on a host has it
+    sys.dont_write_bytecode, sys.pycache_prefix = False, str(folder / "bytecode")
     sys.path.insert(0, str(REPOSITORY / ".collections"))
     from ansible_collections.holdfast.practice.plugins.module_utils import agent as program
     from ansible_collections.holdfast.practice.plugins.module_utils import agent_host, restic

@@ -9,15 +9,17 @@ from pathlib import Path
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.holdfast.practice.plugins.plugin_utils.report import build_report
-from ansible_collections.holdfast.practice.plugins.plugin_utils.report_sources import (
-    read_ledger,
-    read_published,
-    read_statuses,
-)
 
 
 def report_model(summary: Mapping[str, Any], results: str, evidence: str, signers: str) -> dict[str, Any]:
+    # here and not above: plugins are listed where their packages are not
+    from ansible_collections.holdfast.practice.plugins.plugin_utils.report import build_report
+    from ansible_collections.holdfast.practice.plugins.plugin_utils.report_sources import (
+        read_ledger,
+        read_published,
+        read_statuses,
+    )
+
     practice = (summary.get("practice") or {}).get("id") if isinstance(summary, Mapping) else None
     if not practice:
         raise AnsibleFilterError(

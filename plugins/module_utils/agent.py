@@ -59,7 +59,6 @@ def main(argv: Sequence[str], places: Places | None = None, parts: Sequence[Any]
     for part in parts:
         part.register(verbs)
     wanted = parser.parse_args(list(argv))
-    os.umask(0o077)
     job = getattr(wanted, "job", None)
     if job is not None and not NAME.fullmatch(job):
         say(f"{job!r} is not the name of a job", 3)

@@ -11,17 +11,14 @@ oracle speaks of it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from . import restic
 from .agent_host import Children, Places, human, say
 from .agent_job import Job
+from .agent_outcome import Outcome
 from .agent_progress import Progress, to_file
 from .agent_repository import RunError, check_stamp, identify, open_restic
 from .agent_runs import Run, runs_of
-
-if TYPE_CHECKING:
-    from .agent_run import Outcome
 
 
 def to_copy(here: Sequence[Run], there: Sequence[Run]) -> list[Run]:

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Callable
@@ -25,6 +25,10 @@ EXIT_INVALID, EXIT_LOCKED = 3, 4
 # the unit's RestartForceExitStatus: not now, try again
 EXIT_DEFERRED = 75
 STOP_S = 20
+# fcntl has it from Python 3.10
+F_SETPIPE_SZ = 1031
+PIPE_BYTES, BLOCK = 1 << 20, 1 << 15
+BREATH_S = 0.005
 
 
 @dataclass(frozen=True)
@@ -117,16 +121,27 @@ def human(size: float) -> str:
     return f"{size:.1f} TiB"
 
 
-def write_json(path: Path, content: Any, text: str | None = None) -> None:
-    """Put a file in place in one step, for root's eyes only."""
+def new_of(path: Path) -> Path:
+    """Where a file is written before it is put in place."""
+    return path.with_name(f".{path.name}.new")
+
+
+def put_new(path: Path, pieces: Iterable[str]) -> Path:
+    """Write a file beside its place, for root's eyes only; ``replace`` of what it returns puts it there in one step."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.new")
-    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    new = new_of(path)
+    handle = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(handle, "w", encoding="ascii") as stream:
-        stream.write(text if text is not None else json.dumps(content, ensure_ascii=True, indent=1, sort_keys=True))
+        for piece in pieces:
+            stream.write(piece)
         stream.flush()
         os.fsync(stream.fileno())
-    temporary.replace(path)
+    return new
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Put a file in place in one step, for root's eyes only."""
+    put_new(path, [json.dumps(content, ensure_ascii=True, indent=1, sort_keys=True)]).replace(path)
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
@@ -148,13 +163,31 @@ def _watch(process: subprocess.Popen[bytes], stdin: bytes, take: Callable[[bytes
     feeder = threading.Thread(target=_feed, args=(process.stdin, stdin), daemon=True)
     listener.start()
     feeder.start()
-    kept = [line for line in process.stdout if not take(line)]
+    kept = [line for line in _lines(process.stdout.fileno()) if not take(line)]
     process.wait()
     feeder.join()
     listener.join()
     process.stdout.close()
     process.stderr.close()
     return b"".join(kept), b"".join(said)
+
+
+def _lines(pipe: int) -> Iterator[bytes]:
+    """Lines of a program, many at a time: to be woken for each of them would cost it and the agent more than its work."""
+    with contextlib.suppress(OSError):  # a smaller pipe is only slower
+        fcntl.fcntl(pipe, F_SETPIPE_SZ, PIPE_BYTES)
+    rest = b""
+    while True:
+        block = os.read(pipe, BLOCK)
+        if not block:
+            break
+        *lines, rest = (rest + block).split(b"\n")
+        for line in lines:
+            yield line + b"\n"
+        if len(block) < BLOCK:
+            time.sleep(BREATH_S)
+    if rest:
+        yield rest
 
 
 def _feed(pipe: IO[bytes], content: bytes) -> None:

@@ -17,8 +17,9 @@ from .agent_host import human, utc, write_json
 
 PHASES = {
     "database": "dumping the database",
-    "hash": "hashing files",
+    "look": "looking at files",
     "files": "storing files",
+    "hash": "hashing files",
     "settle": "comparing with the disk",
     "oracle": "storing the oracle",
     "copy": "copying runs",
@@ -54,8 +55,11 @@ class Progress:
 
     def add(self, files: int, size: int) -> None:
         """So much more is done."""
-        self._now["files"] += files
-        self._now["bytes"] += size
+        self.so_far(self._now["files"] + files, self._now["bytes"] + size)
+
+    def so_far(self, files: int, size: int) -> None:
+        """So much is done."""
+        self._now["files"], self._now["bytes"] = files, size
         self._write_soon()
 
     def restic(self, line: bytes) -> bool:
@@ -64,9 +68,8 @@ class Progress:
         if said is None:
             return False
         # backup and restore have words of their own
-        self._now["files"] = int(said.get("files_done") or said.get("files_restored") or 0)
-        self._now["bytes"] = int(said.get("bytes_done") or said.get("bytes_restored") or 0)
-        self._write_soon()
+        files = int(said.get("files_done") or said.get("files_restored") or 0)
+        self.so_far(files, int(said.get("bytes_done") or said.get("bytes_restored") or 0))
         return True
 
     def _write_soon(self) -> None:

@@ -151,7 +151,7 @@ def compare(folder: str, entries: Sequence[Mapping[str, Any]], result: Result, p
                 progress.add(1, facts.st_size)
                 continue
             same = facts.st_size == entry["size"]
-            same = same and agent_files.hash_file(path, progress.add)[0] == entry["blake2b"]
+            same = same and agent_files.hash_file(path, progress.add)[0].hex() == entry["blake2b"]
         except FileNotFoundError:
             missing.append(str(entry["path"]))
             continue

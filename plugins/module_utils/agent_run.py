@@ -2,31 +2,31 @@
 """One run of a backup job, and the record that it leaves whatever happens.
 
 The order within a run is what makes a snapshot trustworthy: the oracle of the database and its dump come from one
-consistent view, files are hashed before restic reads them, and the oracle is stored last, naming the snapshots before
-it. A run without its oracle never happened.
+consistent view, files are looked at before and after restic reads them, and the oracle is stored last, naming the
+snapshots before it. A run without its oracle never happened.
 """
 
 from __future__ import annotations
 
 import contextlib
 import datetime
-import json
 import os
 import secrets
 import signal
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Callable
 
 from . import (
+    agent_beside,
     agent_boot,
     agent_files,
     agent_gate,
     agent_hooks,
     agent_link,
     agent_mounts,
+    agent_oracle,
     agent_throttle,
     agent_tripwires,
     agent_turn,
@@ -34,6 +34,7 @@ from . import (
     agent_window,
     backup_nas,
     restic,
+    tripwires,
 )
 from .agent_copy import Copying
 from .agent_host import (
@@ -42,69 +43,30 @@ from .agent_host import (
     EXIT_INVALID,
     EXIT_LOCKED,
     SCHEMA,
-    VERSION,
     Children,
     Places,
     human,
     locked,
+    new_of,
+    put_new,
     read_json,
     say,
     utc,
     write_json,
 )
 from .agent_job import Job, JobError, parse, stored_dump, stored_oracle
-from .agent_progress import RESTIC_PROGRESS, Progress, to_file
+from .agent_outcome import Outcome
+from .agent_progress import EVERY_S, RESTIC_PROGRESS, Progress, to_file
 from .agent_repository import RunError, check_stamp, credential, identify, knock, open_restic
 from .database_engine import Database, DatabaseError, Tools, View
 from .database_oracle import OracleError
 from .engines import ENGINES
 
-# the kernel stamps files with the clock of its last tick
-CLOCK_STEP_NS = 1_000_000_000
 LAST_KNOCK_S = 5.0  # systemd waits no longer than a minute for the record of a run that it ended
 
 
 class Stopped(BaseException):
     """Somebody asked the agent to end. Not an Exception: nothing on the way up may take it for an ordinary error."""
-
-
-@dataclass
-class Outcome:
-    """What a run has come to so far."""
-
-    reasons: list[dict[str, str]] = field(default_factory=list)
-    # names of what must not be rotated over while this run is the newest; each comes with a reason
-    holds: list[str] = field(default_factory=list)
-    # the run was ended to be tried again
-    deferred: agent_watch.Answer | None = None
-    failed: bool = False
-    snapshots: dict[str, str | None] = field(default_factory=lambda: {"database": None, "files": None, "oracle": None})
-    files: int = 0
-    bytes: int = 0
-    dump_bytes: int | None = None
-    # of a copy: the newest run that is in it
-    copied: str | None = None
-    repository_id: str | None = None
-    mounts: list[str] = field(default_factory=list)
-    dumping_since: float | None = None
-    tools: dict[str, str | None] = field(default_factory=lambda: {"agent": VERSION, "restic": None, "engine": None})
-
-    def add(self, code: str, message: str, failed: bool = False) -> None:
-        """Note a reason; without ``failed`` the run is INCOMPLETE."""
-        self.reasons.append({"code": code, "message": message})
-        self.failed = self.failed or failed
-
-    def hold(self, name: str) -> None:
-        """Keep what was stored before this run; say why with ``add``."""
-        if name not in self.holds:
-            self.holds.append(name)
-
-    @property
-    def state(self) -> str:
-        """OK, INCOMPLETE or FAILED; an OK without an oracle would be a lie."""
-        if self.failed or (not self.reasons and not self.snapshots["oracle"]):
-            return "FAILED"
-        return "INCOMPLETE" if self.reasons else "OK"
 
 
 class Backup:
@@ -115,6 +77,7 @@ class Backup:
         self.restic = open_restic(job.url, places, children.run)
         self.progress = Progress(to_file(places.progress(job.name)), job.name, run_id)
         self.troubles: list[str] = []  # paths that restic's last backup could not read
+        self.door: agent_oracle.Door | None = None
 
     def run(self) -> None:
         """Do it all. Raises RunError, ResticError, NasError, DatabaseError; notes lesser gaps in the outcome."""
@@ -276,46 +239,30 @@ class Backup:
         return there
 
     def _back_up_files(self, oracle: dict[str, Any]) -> None:
-        """Manifest, then restic, then a second look: at what changed meanwhile, and at what is in the snapshot."""
+        """A look, then restic with the hashing beside it, then a second look: at the disk, and at what is in the snapshot."""
         if not self.job.paths and not (self.job.database and self.job.database.images):
             return
         roots = self._roots()
-        cache_file = self.places.manifest_cache(self.job.name)
-        cache = agent_files.load_cache(str(cache_file))
-        began, began_ns = time.monotonic(), time.time_ns() - CLOCK_STEP_NS
-        extra = self._images_outside(oracle, roots)
-        known = sum(int(facts[0]) for facts in cache.values())
-        wires = agent_tripwires.Wires(self.job, self.places, self.run_id, cache)
-        self.progress.begin("hash", len(cache) or None, known or None)
-        manifest, kept = agent_files.build([*roots, *extra], self.job.exclude, cache, self.progress.add, wires.see)
-        took = time.monotonic() - began
-        say(
-            f"{self.job.name}: {len(manifest.entries)} files, {human(manifest.bytes)}, {manifest.hashed} new or "
-            f"changed, hashed in {took:.0f} s"
-        )
-        for finding in wires.judge(manifest, [*roots, *extra]):
-            self.outcome.add(finding.code, finding.message)
-            self.outcome.hold(agent_tripwires.HOLD)
-        self._judge_manifest(manifest, oracle)
-        if not roots and not extra:
+        read = [*roots, *self._images_outside(oracle, roots)]
+        began = time.monotonic()
+        manifest = self._survey(read)
+        self._judge_survey(manifest, oracle)
+        wires = agent_tripwires.Wires(self.job, self.places, self.run_id, manifest.before)
+        if not read:
+            self._suspect(wires.judge(manifest, read))
+            self._judge_manifest(manifest, oracle)
             return
-        options = [f"--exclude={pattern}" for pattern in self.job.exclude]
-        read = [*roots, *extra]
-        names = b"".join(os.fsencode(path) + b"\0" for path in read)
-        self.progress.begin("files", len(manifest.entries), manifest.bytes)
-        told = agent_files.Told(str(entry["path"]) for entry in manifest.entries)
-        summary = self._restic_backup("files", ["--verbose=2", *options, "--files-from-raw", "-"], names, told.take)
-        unread = sum(1 for path in self.troubles if agent_files.still_there(path))
-        if not summary.complete and (unread or not self.troubles):
-            self.outcome.add("files_unreadable", f"restic could not read {unread or 'some'} files or folders")
+        summary, told = self._read_files(manifest, read, wires)
+        self._judge_manifest(manifest, oracle)
         self.progress.begin("settle")
         filled = [root for root in roots if root not in manifest.empty_roots]
-        now = agent_files.look(read, self.job.exclude)
-        meanwhile = agent_files.settle(manifest, now, self._stored(summary, told), began_ns)
+        second = agent_files.look_again(manifest, read, self.job.exclude)
+        meanwhile = agent_files.settle(manifest, second, self._stored(manifest, second, summary, told))
         if meanwhile.gap:
             self.outcome.add("coverage_gap", f"{meanwhile.gap} files differ between the disk and the snapshot")
         self._judge_meanwhile(manifest, filled)
-        write_json(cache_file, None, agent_files.cache_text(kept))
+        cache_file = self.places.manifest_cache(self.job.name)
+        put_new(cache_file, agent_files.cache_pieces(manifest)).replace(cache_file)
         wires.keep()
         took = time.monotonic() - began
         say(
@@ -324,20 +271,99 @@ class Backup:
         )
         oracle["files"] = {
             "roots": read,
-            "count": len(manifest.entries),
+            "count": manifest.count,
             "bytes": manifest.bytes,
             "must_have": list(self.job.must_have),
-            "manifest": manifest.entries,
+            "manifest": manifest,
             "dropped": meanwhile.dropped,
             "tripwires": wires.section(),
         }
-        self.outcome.files += len(manifest.entries)
+        self.outcome.files += manifest.count
         self.outcome.bytes += manifest.bytes
 
-    def _stored(self, summary: restic.Summary, told: agent_files.Told) -> Mapping[str, int]:
-        """Sizes of the files in a snapshot: as restic reads it back, unless it has told of the expected files only."""
-        if told.as_expected(summary.files):
-            return told.expected
+    def _survey(self, read: Sequence[str]) -> agent_files.Manifest:
+        began = time.monotonic()
+        cache = agent_files.load_cache(str(self.places.manifest_cache(self.job.name)))
+        self.progress.begin("look", len(cache) or None)
+        manifest = agent_files.survey(read, self.job.exclude, cache, self.progress.add)
+        took = time.monotonic() - began
+        say(
+            f"{self.job.name}: {len(manifest.files)} files, {human(manifest.bytes)}, {len(manifest.unhashed)} new or "
+            f"changed, found in {took:.0f} s"
+        )
+        return manifest
+
+    def _read_files(
+        self, manifest: agent_files.Manifest, read: Sequence[str], wires: agent_tripwires.Wires
+    ) -> tuple[restic.Summary, agent_files.Told]:
+        """restic, and beside it what is to be hashed.
+
+        Where that is little, restic has little to read too: then the hashing comes first, and the restic of the oracle opens
+        the repository beside this one. Both at once take too much memory for a run that lasts.
+        """
+        if manifest.is_little:
+            agent_files.hash_new(manifest, wires.see)
+            self._suspect(wires.judge(manifest, read))
+            self._open_door()
+            return self._restic_files(manifest, read)
+        hashed = [0, 0]
+
+        def tell(files: int, size: int) -> None:
+            hashed[0] += files
+            hashed[1] += size
+
+        def examine(go_on: Callable[[], bool]) -> list[tripwires.Finding]:
+            agent_files.hash_new(manifest, wires.see, tell, go_on)
+            return wires.judge(manifest, read)
+
+        with agent_beside.Beside(examine) as beside:
+            summary, told = self._restic_files(manifest, read)
+            if beside.busy:
+                self.progress.begin("hash", len(manifest.unhashed))
+            self._suspect(beside.result(lambda: self.progress.so_far(*hashed), EVERY_S))
+        self._open_door()
+        return summary, told
+
+    def _suspect(self, findings: Sequence[tripwires.Finding]) -> None:
+        for finding in findings:
+            self.outcome.add(finding.code, finding.message)
+            self.outcome.hold(agent_tripwires.HOLD)
+
+    def _restic_files(
+        self, manifest: agent_files.Manifest, read: Sequence[str]
+    ) -> tuple[restic.Summary, agent_files.Told]:
+        options = [f"--exclude={pattern}" for pattern in self.job.exclude]
+        if options:
+            # restic and the agent may read a pattern differently: only names tell
+            options.append("--verbose=2")
+        names = b"".join(os.fsencode(path) + b"\0" for path in read)
+        told = agent_files.Told(manifest.files)
+        self.progress.begin("files", len(manifest.files), manifest.bytes)
+        summary = self._restic_backup("files", [*options, "--files-from-raw", "-"], names, told.take)
+        unread = sum(1 for path in self.troubles if agent_files.still_there(path))
+        if not summary.complete and (unread or not self.troubles):
+            self.outcome.add("files_unreadable", f"restic could not read {unread or 'some'} files or folders")
+        return summary, told
+
+    def _stored(
+        self,
+        manifest: agent_files.Manifest,
+        second: agent_files.Second,
+        summary: restic.Summary,
+        told: agent_files.Told,
+    ) -> Mapping[str, int] | None:
+        """Sizes of the files in a snapshot as restic reads it back; None where it can only be the expected files.
+
+        That is so where restic has told of them by name, or where nothing but the tree itself says what is stored: no file
+        came or went between the two looks, restic had no trouble, and it stored as many files and bytes.
+        """
+        if self.job.exclude:
+            sure = told.as_expected(summary.files)
+        else:
+            same = summary.files == len(manifest.files) and (second.changed or summary.bytes == manifest.bytes)
+            sure = bool(same and summary.complete and not second.gone and not second.new)
+        if sure:
+            return None
         command = restic.command(self.restic.repository, "ls", "--json", "--no-lock", summary.snapshot)
         code, out, err = self.children.run(command, self.restic.env)
         restic.check(code, "", err)
@@ -348,7 +374,7 @@ class Backup:
         self._check_must_have()
         self._check_count(manifest)
         for root in filled:
-            if not any(agent_files.below(str(entry["path"]), [root]) for entry in manifest.entries):
+            if not any(agent_files.below(path, [root]) for path in manifest.paths()):
                 raise RunError("path_vanished", f"{root} lost all its files during the backup: did a disk go?")
 
     def _check_must_have(self) -> None:
@@ -365,17 +391,18 @@ class Backup:
     def _check_count(self, manifest: agent_files.Manifest) -> None:
         if not self.job.paths:
             return
-        canaries = self.job.tripwires.canaries
-        paths = (str(entry["path"]) for entry in manifest.entries)
-        own = sum(1 for path in paths if path not in canaries and agent_files.below(path, self.job.paths))
+        canaries, own, size = self.job.tripwires.canaries, 0, 0
+        for path, each in manifest.sizes():
+            if agent_files.below(path, self.job.paths):
+                own += path not in canaries
+                size += each
+            if own >= self.job.min_files and size >= self.job.min_size:
+                return
         if own < self.job.min_files:
             raise RunError(
                 "too_few_files",
                 f"{own} files found, at least {self.job.min_files} expected: is a disk not mounted? Nothing kept",
             )
-        size = sum(
-            int(entry["size"]) for entry in manifest.entries if agent_files.below(str(entry["path"]), self.job.paths)
-        )
         if size < self.job.min_size and not self.job.database:
             raise RunError(
                 "too_small",
@@ -407,29 +434,39 @@ class Backup:
         outside = {path for path in self._images(oracle) if not agent_files.below(path, roots)}
         return sorted(path for path in outside if os.path.isfile(path))  # noqa: PTH113
 
+    def _judge_survey(self, manifest: agent_files.Manifest, oracle: dict[str, Any]) -> None:
+        """What has to be so before anything is stored."""
+        self._check_excludes(manifest, oracle)
+        self._check_count(manifest)
+
     def _judge_manifest(self, manifest: agent_files.Manifest, oracle: dict[str, Any]) -> None:
         if manifest.unreadable:
             self.outcome.add("files_unreadable", f"{manifest.unreadable} files or folders could not be read")
-        paths = {str(entry["path"]) for entry in manifest.entries}
-        self._check_excludes(manifest, oracle)
-        self._check_count(manifest)
         for root in manifest.empty_roots:
             if root in self.job.paths:
                 self.outcome.add("path_empty", f"{root} holds no file: is a disk not mounted?")
         images = self._images(oracle)
-        missing = sum(1 for path in images if path not in paths)
+        missing = sum(1 for path in images if path not in manifest.files)
         if missing:
             self.outcome.add(
                 "images_missing", f"{missing} of {len(images)} images that the database lists are not there as files"
             )
 
+    def _open_door(self) -> agent_oracle.Door:
+        """Start the restic that will store the oracle. The run's holds are known from here on."""
+        tags = [*self._tags("oracle"), *(f"hold={hold}" for hold in self.outcome.holds)]
+        arguments = restic.command(self.restic.repository, *restic.backup_arguments(self.job.host, tags))
+        file, name = new_of(self.places.oracle(self.job.name)), stored_oracle(self.job.name)
+        self.door = agent_oracle.Door(self.children.start, arguments, self.restic.env, name, file)
+        return self.door
+
     def _store_oracle(self, oracle: dict[str, Any]) -> None:
-        text = json.dumps(oracle, ensure_ascii=True, separators=(",", ":"), sort_keys=True)
-        name = stored_oracle(self.job.name)
-        self.progress.begin("oracle", size=len(text))
-        tags = [word for hold in self.outcome.holds for word in ("--tag", f"hold={hold}")]
-        self._restic_backup("oracle", [*tags, "--stdin", "--stdin-filename", name], text.encode("ascii"))
-        write_json(self.places.oracle(self.job.name), None, text)
+        door = self.door or self._open_door()
+        place = self.places.oracle(self.job.name)
+        new = put_new(place, agent_oracle.pieces(oracle))
+        self.progress.begin("oracle", size=new.stat().st_size)
+        self.outcome.snapshots["oracle"] = restic.summary_of(*door.store()).snapshot
+        new.replace(place)
 
 
 def record_of(facts: Mapping[str, Any], outcome: Outcome, started: float, finished: float) -> dict[str, Any]:

@@ -28,10 +28,10 @@ _CLEARINGS = 20
 class Wires:
     """The tripwires of one run."""
 
-    def __init__(self, job: Job, places: Places, run_id: str, cache: Mapping[str, Sequence[Any]]) -> None:
-        self._job, self._places, self._run_id, self._cache = job, places, run_id, cache
+    def __init__(self, job: Job, places: Places, run_id: str, before: int) -> None:
+        self._job, self._places, self._run_id = job, places, run_id
         self.state = read_json(places.tripwires(job.name)) or {}
-        self._tally = tripwires.Tally(cache)
+        self._tally = tripwires.Tally(before)
         self.see = self._tally.see
         judged = (tripwires.MAGIC, tripwires.ENTROPY)
         self._judged = [wire for wire in judged if wire not in job.tripwires.disable]
@@ -39,40 +39,37 @@ class Wires:
 
     def judge(self, manifest: agent_files.Manifest, roots: Sequence[str]) -> list[tripwires.Finding]:
         """Findings of this run and those that stand from earlier ones. roots: what was looked at."""
-        there = {str(entry["path"]) for entry in manifest.entries}
-        self._set_empty(manifest, there)
+        there = manifest.files
+        self._set_empty(manifest)
         filled = [root for root in roots if root not in manifest.empty_roots]
         # what is still there is not gone: the document asks for less now, or it could not be read
         gone = {
-            path
-            for path in self._cache
-            if path not in there
-            and path not in self._canaries
-            and agent_files.below(path, filled)
-            and not os.path.lexists(path)
+            path: agent_files.digest_of(record)
+            for path, record in manifest.left.items()
+            if path not in self._canaries and agent_files.below(path, filled) and not os.path.lexists(path)
         }
         figures = self._tally.figures(len(there), gone)
-        canaries = self._look_at_canaries(manifest, there, filled)
-        looks = ((path, manifest.looks.get(path, "")) for path in there)
+        canaries = self._look_at_canaries(manifest, filled)
+        looks = ((path, agent_files.look_of(record)) for path, record in there.items())
         self._types = tripwires.types_of(looks, self._judged)
         found = tripwires.judge(figures, self.state.get("history") or [], self._job.tripwires, canaries)
         self.state["wrong"] = tripwires.wrong_in(self._types)[1]
         return self._remember(found, figures)
 
-    def _set_empty(self, manifest: agent_files.Manifest, there: set[str]) -> None:
+    def _set_empty(self, manifest: agent_files.Manifest) -> None:
         """A folder that holds nothing but our canary is empty."""
         for path in self._canaries:
             root = next((each for each in self._job.paths if agent_files.below(path, [each])), None)
-            if root and root not in manifest.empty_roots and path in there:
-                others = (each for each in there if each not in self._canaries and agent_files.below(each, [root]))
+            if root and root not in manifest.empty_roots and path in manifest.files:
+                files = manifest.files
+                others = (each for each in files if each not in self._canaries and agent_files.below(each, [root]))
                 if next(others, None) is None:
                     manifest.empty_roots.append(root)
 
-    def _look_at_canaries(
-        self, manifest: agent_files.Manifest, there: set[str], filled: Sequence[str]
-    ) -> tuple[int, int, int]:
+    def _look_at_canaries(self, manifest: agent_files.Manifest, filled: Sequence[str]) -> tuple[int, int, int]:
         """How many there are, missing and changed. One that was never seen has not been put there yet."""
-        hashes = {str(e["path"]): str(e["blake2b"]) for e in manifest.entries if e["path"] in self._canaries}
+        there = manifest.files
+        hashes = {path: agent_files.digest_of(there[path]).hex() for path in self._canaries if path in there}
         seen = set(self.state.get("canaries") or ())
         right = {path for path, wanted in self._canaries.items() if hashes.get(path) == wanted}
         missing = [p for p in self._canaries if p in seen and p not in there and agent_files.below(p, filled)]

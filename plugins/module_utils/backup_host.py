@@ -47,8 +47,12 @@ _PIN = re.compile(rf"repository\.({ITEM.pattern})\.json")
 LAUNCHER = f"""\
 #!/usr/bin/python3 -IB
 # Holdfast backup agent. Managed by Ansible.
+import os
 import sys
 
+os.umask(0o077)
+# a run would take longer to read the program than to find that no file changed
+sys.dont_write_bytecode, sys.pycache_prefix = False, "{CACHE}/bytecode"
 sys.path.insert(0, "{LIB}")
 from {PACKAGE}.agent import main
 

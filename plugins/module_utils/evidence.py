@@ -350,8 +350,10 @@ def last_known(entries: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
     """Return, for each ``host/job``, the snapshots of the newest run that evidence names: they must still be there.
 
     Newest by the run's own time and not by the record's: a proof that had to fall back on an older run (because the
-    newest was removed) must not make the loss forgotten at the next proof. The alarm ends with a newer run.
+    newest was removed) must not make the loss forgotten at the next proof. The alarm ends with a newer run. What retention
+    removed, and said so, is not missed.
     """
+    gone = removed(entries)
     known: dict[str, tuple[str, list[str]]] = {}
     for entry in entries:
         record = entry["record"]
@@ -359,13 +361,27 @@ def last_known(entries: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
         for row in rows if isinstance(rows, list) else []:
             if not isinstance(row, dict) or not isinstance(row.get("snapshots"), dict):
                 continue
-            ids = [str(value) for _part, value in sorted(row["snapshots"].items()) if value]
+            ids = [str(value) for _part, value in sorted(row["snapshots"].items()) if value and value not in gone]
             # A host whose clock runs ahead cannot claim a run after the record that tells of it.
             at = min(str(row.get("arrived") or row.get("finished") or record["at"]), record["at"])
             name = f"{row.get('host')}/{row.get('job')}"
             if ids and at >= known.get(name, ("", []))[0]:
                 known[name] = (at, ids)
     return {name: ids for name, (_at, ids) in known.items()}
+
+
+def removed(entries: Sequence[Mapping[str, Any]]) -> set[str]:
+    """Snapshots that retention removed: records of kind "retention" name them as {"removed": [{"snapshots": [ids]}]}.
+
+    (Nothing writes such a record yet; whatever prunes has to, or the proof after it says that snapshots vanished.)
+    """
+    rows = [
+        row
+        for record in (entry["record"] for entry in entries)
+        if record["kind"] == "retention"
+        for row in record["body"].get("removed") or []
+    ]
+    return {str(each) for row in rows if isinstance(row, Mapping) for each in row.get("snapshots") or []}
 
 
 def last_about(entries: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -27,6 +27,8 @@ HEAD_BYTES = 2048
 WIRES = ("canary", "magic", "change", "rename", "entropy")
 SHARES = ("magic", "entropy", "rename", "change")
 MAGIC, ENTROPY, NOISE, FINE = "magic", "entropy", "noise", ""
+# as they are numbered where they are kept
+LOOKS = (FINE, MAGIC, ENTROPY, NOISE)
 HISTORY_RUNS = 30
 EXAMPLES = 20
 _RANDOM_BITS = 7.0
@@ -171,9 +173,9 @@ def looks_random(head: bytes) -> bool:
 
 @dataclass
 class Tally:
-    """What the hashing pass saw. before: what was known of every file after the last run, by path: [..., hash, look]."""
+    """What the hashing pass saw. before: how many files there were after the last run."""
 
-    before: Mapping[str, Sequence[Any]]
+    before: int
     changed: int = 0
     new: int = 0
     typed: list[int] = field(default_factory=lambda: [0, 0])
@@ -182,14 +184,17 @@ class Tally:
     random: list[int] = field(default_factory=lambda: [0, 0])
     noise: int = 0
     examples: list[str] = field(default_factory=list)
-    arrived: list[tuple[str, str, str]] = field(default_factory=list)
+    arrived: list[tuple[str, bytes, str]] = field(default_factory=list)
 
-    def see(self, path: str, known: Sequence[Any] | None, digest: str, head: bytes) -> str:
-        """Count a file that was hashed; returns how it looks. A file that was only touched counts for nothing."""
+    def see(self, path: str, known: bytes | None, digest: bytes, head: bytes) -> str:
+        """Count a file that was hashed; returns how it looks. A file that was only touched counts for nothing.
+
+        known: its hash after the last run.
+        """
         kind = ending(path)
         # what a type that nobody knows looks like only matters beside what there was before
         look = looks(kind, head) if self.before or kind in TYPES or kind in TEXT else FINE
-        if known and known[4] == digest:
+        if known == digest:
             return look
         group = 0 if known else 1
         if known:
@@ -210,10 +215,10 @@ class Tally:
             self.examples.append(path)
         return look
 
-    def figures(self, files: int, gone: Set[str]) -> Figures:
-        """Sum up. files: how many there are now. gone: paths of ``before`` that are really not there any more."""
+    def figures(self, files: int, gone: Mapping[str, bytes]) -> Figures:
+        """Sum up. files: how many there are now. gone: hashes of those from before that are really not there any more."""
         moved = renamed = 0
-        contents = Counter((str(self.before[path][4]), ending(path)) for path in gone)
+        contents = Counter((digest, ending(path)) for path, digest in gone.items())
         stems = {path.rpartition(".")[0] for path in gone}
         for path, digest, look in self.arrived if gone else ():
             kind, stem = ending(path), path.rpartition(".")[0]
@@ -221,11 +226,11 @@ class Tally:
                 contents[digest, kind] -= 1
                 moved += 1
             elif stem in gone and kind not in TYPES and kind not in TEXT:
-                renamed += str(self.before[stem][4]) != digest
+                renamed += gone[stem] != digest
             elif look == NOISE and kind and stem in stems:
                 renamed += 1
         return Figures(
-            before=len(self.before),
+            before=self.before,
             files=files,
             changed=self.changed,
             new=self.new,

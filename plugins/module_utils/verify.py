@@ -32,6 +32,8 @@ from ansible_collections.holdfast.practice.plugins.module_utils.tripwires import
 PASS, FAIL, INCONCLUSIVE = "PASS", "FAIL", "INCONCLUSIVE"
 LEVELS = ("arrival", "structure", "files", "database", "application")
 PARTS = ("database", "files", "oracle")
+# What a recovery is made of, in order, each on the monotonic clock of the restore machine's carrier.
+PHASES = ("fetch_s", "restore_s", "engine_start_s", "load_s", "first_query_s", "application_s")
 
 # Clocks of practice machines differ by seconds when they keep time at all; minutes are worth a word.
 CLOCK_SLACK_S = 300
@@ -77,7 +79,20 @@ class Wanted:
     rpo_s: float
     rto_s: float
     levels: tuple[str, ...]
+    id: str = ""
+    which: str = "newest"
+    copy: str = "onsite"
     application: Mapping[str, Any] | None = None
+
+    @property
+    def key(self) -> str:
+        """What tells this row of a proof from all others, fit for the name of a folder; an item may be there twice."""
+        return self.id or self.item
+
+    @property
+    def newest(self) -> bool:
+        """Is it about the newest run, which the promises of age are about?"""
+        return self.which == "newest"
 
 
 @dataclass(frozen=True)
@@ -150,9 +165,6 @@ def level(checked: int, reasons: Sequence[Reason], **figures: Any) -> dict[str, 
     return {"verdict": verdict, "checked": checked, "reasons": [reason.public() for reason in held], **figures}
 
 
-_WAY_BACK = ("fetch_s", "restore_s", "engine_start_s", "first_query_s", "application_s")
-
-
 def merge_item(
     wanted: Wanted, parts: Sequence[Mapping[str, Any]], extra: Sequence[Reason] = (), asked: Sequence[str] = LEVELS
 ) -> dict[str, Any]:
@@ -162,7 +174,7 @@ def merge_item(
     where all phases are known.
     """
     levels: dict[str, Any] = {}
-    merged: dict[str, Any] = {"snapshots": {}, "taken": None, "arrived": None}
+    merged: dict[str, Any] = {"snapshots": {}, "taken": None, "arrived": None, "class": None, "kept": {}}
     figures: dict[str, Any] = {}
     phases: dict[str, float] = {}
     notes: list[dict[str, str]] = []
@@ -180,7 +192,7 @@ def merge_item(
             why = "was not run" if name in asked else "was left out (--tags, --skip-tags)"
             levels[name] = level(0, [Reason("not_run", f"the level {name} {why}", INCONCLUSIVE)])
     figures["phases"] = {name: round(seconds, 3) for name, seconds in phases.items()}
-    restore_s = sum(phases.get(name, 0.0) for name in _WAY_BACK)
+    restore_s = sum(phases.get(name, 0.0) for name in PHASES)
     figures["restore_s"] = round(restore_s, 3)
     if restore_s > wanted.rto_s:
         reasons.append(Reason("rto_exceeded", f"recovery took {spell(restore_s)}, promised are {spell(wanted.rto_s)}"))
@@ -188,7 +200,10 @@ def merge_item(
     public = [reason for name in ordered for reason in ordered[name]["reasons"]]
     public += [reason.public() for reason in reasons]
     return {
+        "id": wanted.key,
         "item": wanted.item,
+        "which": wanted.which,
+        "copy": wanted.copy,
         "job": wanted.job,
         "host": wanted.host,
         "verdict": worst([*(found["verdict"] for found in ordered.values()), *(reason.verdict for reason in reasons)]),
@@ -213,7 +228,7 @@ def stopped(wanted: Wanted, reasons: Sequence[Reason], begun: Mapping[str, Any])
 def conclude(
     practice: str,
     items: Sequence[Wanted],
-    selected: Sequence[str],
+    planned: Sequence[Wanted],
     fetched: Mapping[str, Mapping[str, Any]],
     structures: Mapping[str, Mapping[str, Any]],
     judged: Mapping[str, Mapping[str, Any]],
@@ -222,48 +237,62 @@ def conclude(
 ) -> dict[str, Any]:
     """Make the body of a proof record from whatever the play got to: nothing that was asked for is left out.
 
-    selected: names of the items asked for (empty: all). fetched, judged: results by item; structures: by host.
-    machine: {"driver", "created": bool, "disposed": bool, "seconds": float}. levels: those that were asked for.
+    items: everything there is; planned: the rows that were to be proved, an item once for each of its runs.
+    fetched, judged: results by the row's key; structures: by host.
+    machine: {"driver", "created": bool, "disposed": bool, "disposal", "seconds": float}, and why it could not be had as
+    {"broken": {"code", "message"}}. levels: those that were asked for.
     """
-    asked = [item for item in items if not selected or item.item in selected]
     results, not_run = [], []
+    asked = {(row.host, row.item, row.copy) for row in planned}
     for item in items:
-        if item not in asked:
-            not_run.append({"item": item.item, "host": item.host, "why": "not asked for"})
+        if (item.host, item.item, item.copy) not in asked:
+            not_run.append(_not_run(item, "not asked for"))
+    for row in planned:
+        first = fetched.get(row.key)
+        if first and first.get("passed_over"):
+            not_run.append(_not_run(row, str(first["passed_over"])))
             continue
-        known = [part for part in (fetched.get(item.item), structures.get(item.host), judged.get(item.item)) if part]
-        if not fetched.get(item.item) and set(levels) - {"structure"}:
-            not_run.append({"item": item.item, "host": item.host, "why": "the run ended before it"})
-        results.append(merge_item(item, known, asked=levels))
+        if not first and set(levels) - {"structure"}:
+            not_run.append(_not_run(row, "the run ended before it"))
+        known = [part for part in (first, structures.get(row.host), judged.get(row.key)) if part]
+        results.append(merge_item(row, known, asked=levels))
     reasons = []
-    if not asked:
-        reasons.append(Reason("zero_checked", "no item was asked for, so nothing is proved"))
+    if not results:
+        reasons.append(Reason("zero_checked", "no run was proved: nothing was asked for, or there was none such"))
+    broken = machine.get("broken")
+    if broken:
+        reasons.append(Reason(broken["code"], broken["message"], INCONCLUSIVE))
     if machine.get("created") and not machine.get("disposed"):
         reasons.append(
             Reason("machine_not_wiped", "the restore machine, with restored data on its disk, could not be removed")
         )
     verdict = worst([*(result["verdict"] for result in results), *(reason.verdict for reason in reasons)])
     figures = [result["figures"] for result in results]
+    newest = [result["figures"] for result in results if result["which"] == "newest"]
     return {
         "proof": "restore",
         "practice": practice,
         "verdict": verdict,
-        "scope": "all" if len(asked) == len(items) else "part",
+        "scope": "all" if len(newest) == len(items) else "part",
         "levels": [name for name in LEVELS if name in levels],
         "reasons": [reason.public() for reason in reasons],
         "items": results,
         "not_run": not_run,
-        "machine": dict(machine),
+        "machine": {name: said for name, said in machine.items() if name != "broken"},
         "figures": {
-            "age_s": _largest(figures, "age_s"),
-            "data_loss_s": _largest(figures, "data_loss_s"),
-            "restore_s": round(sum(figure.get("restore_s", 0.0) for figure in figures), 3),
+            "age_s": _largest(newest, "age_s"),
+            "data_loss_s": _largest(newest, "data_loss_s"),
+            "restore_s": round(sum(figure.get("restore_s", 0.0) for figure in newest), 3),
             "files": sum(figure.get("files", 0) for figure in figures),
             "bytes": sum(figure.get("bytes", 0) for figure in figures),
             "rows": sum(figure.get("rows", 0) for figure in figures),
             "items": len(results),
         },
     }
+
+
+def _not_run(row: Wanted, why: str) -> dict[str, str]:
+    return {"item": row.item, "host": row.host, "which": row.which, "copy": row.copy, "why": why}
 
 
 def describe(body: Mapping[str, Any]) -> list[str]:
@@ -274,20 +303,34 @@ def describe(body: Mapping[str, Any]) -> list[str]:
         counts = [f"{figures[name]} {name}" for name in ("files", "tables", "rows", "images") if figures.get(name)]
         if "age_s" in figures:
             counts.append(f"backup {spell(figures['age_s'])} old")
+        if "data_loss_s" in figures:
             counts.append(f"at most {spell(figures['data_loss_s'])} lost")
         if "application_s" in figures["phases"]:
             counts.append(f"software ready in {spell(figures['phases']['application_s'])}")
         if figures.get("restore_s"):
             counts.append(f"restored in {spell(figures['restore_s'])}")
-        lines.append(
-            f"  {item['verdict']}: {item['item']} of {item['host']}" + (": " if counts else "") + ", ".join(counts)
-        )
+        words = f"{item['item']} of {item['host']}{_run_words(item)}"
+        lines.append(f"  {item['verdict']}: {words}" + (": " if counts else "") + ", ".join(counts))
         lines += [f"    {reason['code']}: {reason['message']}" for reason in item["reasons"]]
         lines += [f"    note: {note['message']}" for note in item["notes"]]
         lines += [f"    not promised: {name}" for name in item["not_promised"]]
     lines += [f"  {reason['code']}: {reason['message']}" for reason in body["reasons"]]
-    lines += [f"  not run: {row['item']} of {row['host']}: {row['why']}" for row in body["not_run"]]
+    disposal = body["machine"].get("disposal")
+    if disposal:
+        done = [name.replace("_", " ") for name in ("deleted", "key_destroyed") if disposal.get(name)]
+        lines.append("  restored data: " + ", ".join([disposal["store"], *done]))
+    for row in body["not_run"]:
+        which = "" if row["which"] == "newest" else f" ({row['which']})"
+        lines.append(f"  not run: {row['item']} of {row['host']}{which}: {row['why']}")
     return lines
+
+
+def _run_words(item: Mapping[str, Any]) -> str:
+    """Name the run of a result, unless it is the newest."""
+    if item["which"] == "newest":
+        return ""
+    facts = [item["which"], item.get("class"), item.get("arrived")]
+    return f" ({', '.join(str(fact) for fact in facts if fact)})"
 
 
 def spell(seconds: float) -> str:
@@ -339,8 +382,11 @@ def parse_snapshots(rows: Sequence[Mapping[str, Any]]) -> list[Snapshot]:
     ]
 
 
-def choose(wanted: Wanted, snapshots: Sequence[Snapshot], arrivals: Mapping[str, float] | None) -> Run:
-    """Pick the newest run by arrival on the NAS, never by the client's own clock. Raises NothingMoreError when there is none."""
+def runs_of(wanted: Wanted, snapshots: Sequence[Snapshot], arrivals: Mapping[str, float] | None) -> list[Run]:
+    """List the job's runs, the newest first: by arrival on the NAS, never by the client's own clock.
+
+    Raises NothingMoreError when there is none.
+    """
     where = f"repository of {wanted.username}"
     if not arrivals:
         raise NothingMoreError(
@@ -357,7 +403,7 @@ def choose(wanted: Wanted, snapshots: Sequence[Snapshot], arrivals: Mapping[str,
     if not known:
         message = f"no run of job {wanted.job} in the {where} has an arrival time"
         raise NothingMoreError(Reason("arrivals_unknown", message, INCONCLUSIVE))
-    return max(known, key=lambda run: (run.arrived, run.oracle.id))
+    return sorted(known, key=lambda run: (run.arrived, run.oracle.id), reverse=True)
 
 
 def foreign(
@@ -473,7 +519,7 @@ def _check_times(part: str, snapshot: Snapshot, arrived: float | None, run: Run)
 def judge_arrival(
     wanted: Wanted, run: Run, taken: float, now: float, reasons: Sequence[Reason]
 ) -> tuple[dict[str, Any], dict[str, float]]:
-    """Judge the arrival level. Returns it and {"age_s", "data_loss_s"}.
+    """Judge the arrival level. Returns it and {"age_s", "data_loss_s"}; of an older run {"age_s"}, as it is meant to be old.
 
     age_s: since the run arrived. data_loss_s: what would be lost if the host died now, since the data were seen; the
     earlier of the client's and the NAS's clock counts, so that neither can make a backup younger than it is.
@@ -489,18 +535,25 @@ def judge_arrival(
                 INCONCLUSIVE,
             )
         )
+    figures = {"age_s": round(max(age_s, 0.0), 3)}
+    if not wanted.newest:
+        return level(1, held), figures
     if loss_s > wanted.rpo_s:
         held.append(Reason("rpo_exceeded", f"RPO exceeded: {spell(loss_s)} > {spell(wanted.rpo_s)}"))
-    figures = {"age_s": round(max(age_s, 0.0), 3), "data_loss_s": round(max(loss_s, 0.0), 3)}
+    figures["data_loss_s"] = round(max(loss_s, 0.0), 3)
     return level(1, held, rpo_s=wanted.rpo_s), figures
 
 
 # --- suspicion -------------------------------------------------------------------------------------------------------
 
 
-def last_clean(wanted: Wanted, snapshots: Sequence[Snapshot], arrivals: Mapping[str, float]) -> Run | None:
-    """The newest run of the job, by arrival, that its agent did not hold for anything."""
-    return max(_clean_runs(wanted, snapshots, arrivals), key=_by_arrival, default=None)
+def last_clean(wanted: Wanted, snapshots: Sequence[Snapshot], arrivals: Mapping[str, float], run: Run) -> Run | None:
+    """The newest run of the job before this one, by arrival, that its agent did not hold for anything.
+
+    Never the run itself: where a proof finds what the agent did not see, it is not clean, whatever the agent made of it.
+    """
+    before = (each for each in _clean_runs(wanted, snapshots, arrivals) if each.arrived < run.arrived)
+    return max(before, key=_by_arrival, default=None)
 
 
 def _clean_runs(wanted: Wanted, snapshots: Sequence[Snapshot], arrivals: Mapping[str, float]) -> list[Run]:
@@ -561,9 +614,13 @@ def _canary(wanted: Wanted, path: str) -> str:
 def clean_words(clean: Run | None) -> str:
     """Name the last clean run, as a sentence."""
     if clean is None:
-        return "No run without suspicion is left in the repository"
-    at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(clean.arrived))
-    return f"The last clean run is that of oracle snapshot {clean.oracle.id[:8]}, arrived {at}"
+        return "No earlier run without suspicion is left in the repository"
+    return f"The last clean run is that of oracle snapshot {clean.oracle.id[:8]}, arrived {utc(clean.arrived)}"
+
+
+def utc(at: float) -> str:
+    """A time as it stands in results."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at))
 
 
 # --- files -----------------------------------------------------------------------------------------------------------

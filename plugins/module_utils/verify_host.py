@@ -3,12 +3,14 @@
 
 Layout, with FOLDER being the machine's folder and FOLDER/root its disk (see nspawn.py):
 
-    root/srv/holdfast-restore/ITEM/files      the restored files
-    root/srv/holdfast-restore/ITEM/database   the restored dump, as restic lays it out
-    root/srv/holdfast-restore/ITEM.OTHER      the files of another item, restored for the application of ITEM
-    FOLDER/proof/ITEM.json                    the oracle but its lists of files, from fetch to judge (0600)
-    FOLDER/proof/ITEM.index                   those files and what became of each, by hashes of their paths (0600)
+    root/srv/holdfast-restore/ROW/files       the restored files
+    root/srv/holdfast-restore/ROW/database    the restored dump, as restic lays it out
+    root/srv/holdfast-restore/ROW.OTHER       the files of another item, restored for the application of ROW
+    FOLDER/proof/ROW.json                     the oracle but its lists of files, from fetch to judge (0600)
+    FOLDER/proof/ROW.index                    those files and what became of each, by hashes of their paths (0600)
     FOLDER/proof/progress.json                how far a restore is, for people who watch (0600)
+
+ROW is the key of a row of the proof: an item may be there with several of its runs.
 
 All of it is wiped with the machine. restic runs chrooted in the machine's disk before the machine starts, so that the
 credentials are in the environment of that process only and the machine never sees them.
@@ -28,10 +30,11 @@ import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from datetime import timezone, tzinfo
 from pathlib import Path
 from typing import IO, Any, Callable, NamedTuple
 
-from ansible_collections.holdfast.practice.plugins.module_utils import verify_portion
+from ansible_collections.holdfast.practice.plugins.module_utils import tripwires, verify_portion
 from ansible_collections.holdfast.practice.plugins.module_utils.agent_job import stored_oracle
 from ansible_collections.holdfast.practice.plugins.module_utils.agent_progress import RESTIC_PROGRESS, Progress
 from ansible_collections.holdfast.practice.plugins.module_utils.database_engine import (
@@ -42,6 +45,7 @@ from ansible_collections.holdfast.practice.plugins.module_utils.database_engine 
 )
 from ansible_collections.holdfast.practice.plugins.module_utils.database_oracle import OracleError
 from ansible_collections.holdfast.practice.plugins.module_utils.engines import ENGINES
+from ansible_collections.holdfast.practice.plugins.module_utils.record_loss import losses
 from ansible_collections.holdfast.practice.plugins.module_utils.verify import (
     INCONCLUSIVE,
     PASS,
@@ -56,7 +60,6 @@ from ansible_collections.holdfast.practice.plugins.module_utils.verify import (
     check_images,
     check_known,
     check_unreadable,
-    choose,
     earlier,
     foreign,
     judge_arrival,
@@ -65,7 +68,9 @@ from ansible_collections.holdfast.practice.plugins.module_utils.verify import (
     level,
     parse_snapshots,
     parse_time,
+    runs_of,
     stopped,
+    utc,
     worst,
 )
 from ansible_collections.holdfast.practice.plugins.module_utils.verify_application_host import (
@@ -74,6 +79,7 @@ from ansible_collections.holdfast.practice.plugins.module_utils.verify_applicati
     quiet,
     sources_of,
 )
+from ansible_collections.holdfast.practice.plugins.module_utils.verify_choice import Choice, PassedOverError
 from ansible_collections.holdfast.practice.plugins.module_utils.verify_files import Index, compare
 from ansible_collections.holdfast.practice.plugins.module_utils.verify_oracle import UNREADABLE, read_oracle
 from ansible_collections.holdfast.practice.plugins.module_utils.verify_restic import Done, classify, read_check
@@ -303,6 +309,10 @@ class Kept:
             stream.write(json.dumps(now).encode("ascii"))
         temporary.replace(self._drawn)
 
+    def wipe_drawing(self) -> None:
+        """What another item drew is not how far this one is."""
+        self._drawn.unlink(missing_ok=True)
+
 
 # --- fetch -----------------------------------------------------------------------------------------------------------
 
@@ -318,14 +328,13 @@ class Fetch:
         arrivals: Mapping[str, float] | None,
         known: Sequence[str],
         now: float,
-        name: str = "",
+        choice: Choice | None = None,
     ) -> None:
-        """name: of what this leaves in the machine's folder, where that is not the item's."""
         self._wanted = wanted
         self._folder = folder
         self._root = folder + "/root"
-        self._name = name or wanted.item
-        self._kept = Kept(folder, self._name)
+        self._kept = Kept(folder, wanted.key)
+        self._choice = choice or Choice()
         self._restic = restic
         self._arrivals = arrivals
         self._known = known
@@ -334,7 +343,7 @@ class Fetch:
         self._earlier: Run | None = None
         self._held: list[Reason] = []
         self._levels: dict[str, Any] = {}
-        self._figures: dict[str, Any] = {"phases": {}}
+        self._figures: dict[str, Any] = {"phases": {}, "died": utc(now)}
         self._progress = Progress(self._kept.draw, wanted.job, "")
         self._result: dict[str, Any] = {"snapshots": {}, "taken": None, "arrived": None, "notes": []}
 
@@ -344,7 +353,11 @@ class Fetch:
         return bool(set(self._wanted.levels) - {"arrival", "structure", "files"})
 
     def do(self) -> dict[str, Any]:
-        """Return the part result {"verdict", "levels", "figures", "snapshots", "taken", "arrived", "notes"}."""
+        """Return the part result {"verdict", "levels", "figures", "snapshots", "taken", "arrived", "class", "kept", "notes"}.
+
+        Where there is no such run, and that is no fault, it is {"passed_over": why, "levels": {}, "figures": {}}.
+        """
+        self._kept.wipe_drawing()
         try:
             oracle = self._find()
             if set(self._wanted.levels) - {"arrival", "structure"}:
@@ -352,6 +365,8 @@ class Fetch:
                 self._compare(oracle)
                 self._keep(oracle)
                 self._prepare_application()
+        except PassedOverError as error:
+            return {"passed_over": str(error), "levels": {}, "figures": {}}
         except NothingMoreError as stop:
             self._levels = stopped(self._wanted, stop.reasons, self._levels)
         verdict = worst([found["verdict"] for found in self._levels.values()] or [PASS])
@@ -361,15 +376,18 @@ class Fetch:
         began = time.monotonic()
         repository_id = self._restic.repository_id()
         snapshots = parse_snapshots(self._restic.ask_json("listing snapshots", "snapshots"))
-        run = choose(self._wanted, snapshots, self._arrivals)
+        runs = runs_of(self._wanted, snapshots, self._arrivals)
+        chosen = self._choice.of(self._wanted.which, runs, snapshots, self._now)
+        run = chosen.run
         arrivals = self._arrivals or {}
-        self._result["arrived"] = _utc(run.arrived)
+        self._result.update({"class": chosen.kind, "kept": chosen.kept})
+        self._result["arrived"] = utc(run.arrived)
         self._result["snapshots"] = {"oracle": run.oracle.id}
         oracle = self._read_oracle(run)
         taken = parse_time(oracle["taken"])
         self._result["taken"] = oracle["taken"]
         self._result["snapshots"].update({part: each for part, each in oracle["snapshots"].items() if each})
-        self._clean = last_clean(self._wanted, snapshots, arrivals)
+        self._clean = last_clean(self._wanted, snapshots, arrivals, run)
         self._earlier = earlier(self._wanted, snapshots, arrivals, run)
         self._held = check_held(oracle, run, self._clean)
         failing, notes = foreign(self._wanted, snapshots, arrivals)
@@ -389,7 +407,7 @@ class Fetch:
 
     def _read_oracle(self, run: Run) -> dict[str, Any]:
         """The oracle but its lists of files, which go into the index."""
-        stored = self._kept.folder / f"{self._name}.oracle"
+        stored = self._kept.folder / f"{self._wanted.key}.oracle"
         self._restic.save("reading the oracle", stored, "dump", run.oracle.id, stored_oracle(self._wanted.job))
         with contextlib.closing(Index(self._kept.index)) as index, stored.open(encoding="utf-8") as stream:
             try:
@@ -405,9 +423,10 @@ class Fetch:
         wanted = ("files", "database") if self._loads else ("files",)
         parts = {part: oracle["snapshots"].get(part) for part in wanted if oracle["snapshots"].get(part)}
         sizes = self._check_space(parts, _loaded_per_dump(oracle))
+        self._measure(list(parts.values()))
         began = time.monotonic()
         for part, snapshot in parts.items():
-            target = f"{PLACE}/{self._name}/{part}"
+            target = f"{PLACE}/{self._wanted.key}/{part}"
             done = self._restic.call(
                 "restore", snapshot, "--target", target, "--json", hear=self._hear(part, sizes[part])
             )
@@ -418,6 +437,12 @@ class Fetch:
                 # the other part, and what came back of this one, still have something to say
                 self._levels[part] = level(0, reasons)
         self._figures["phases"]["restore_s"] = time.monotonic() - began
+
+    def _measure(self, snapshots: Sequence[str]) -> None:
+        """How much comes over the line: what is stored of these snapshots, each piece once and compressed."""
+        if snapshots:
+            stats = self._restic.ask_json("measuring the transfer", "stats", "--mode", "raw-data", *snapshots)
+            self._figures["transfer_bytes"] = int(stats["total_size"])
 
     def _hear(self, part: str, size: int) -> Callable[[bytes], bool]:
         self._progress.begin("restore" if part == "files" else "restore_dump", size=size)
@@ -430,7 +455,7 @@ class Fetch:
             stats = self._restic.ask_json("measuring the restore", "stats", "--mode", "restore-size", snapshot)
             sizes[part] = int(stats["total_size"])
             need += int(sizes[part] * (1 if part == "files" else 1 + loaded_per_dump))
-        facts = os.statvfs(self._root)
+        facts = os.statvfs(self._root + PLACE)
         free = facts.f_bavail * facts.f_frsize
         if free < need:
             text = f"the restore needs {need} bytes, the restore machine's disk has {free} free"
@@ -455,12 +480,12 @@ class Fetch:
             judged["reasons"] = before["reasons"] + judged["reasons"]
             judged["verdict"] = worst([before["verdict"], judged["verdict"]])
         self._levels["files"] = judged
-        self._figures.update({"files": compared.entries, "bytes": compared.bytes})
+        self._figures.update({"files": compared.entries, "bytes": compared.bytes, "types": _types(files)})
 
     def _compare_tree(self, files: Mapping[str, Any], canaries: Iterable[str]) -> FilesCompared:
         began = time.monotonic()
         self._progress.begin("verify", files["manifest"])
-        tree = f"{self._root}{PLACE}/{self._name}/files"
+        tree = f"{self._root}{PLACE}/{self._wanted.key}/files"
         try:
             with contextlib.closing(Index(self._kept.index, fresh=False)) as index:
                 compared = compare(
@@ -478,7 +503,7 @@ class Fetch:
         if run is None:
             return []
         began = time.monotonic()
-        stored = self._kept.folder / f"{self._name}.earlier"
+        stored = self._kept.folder / f"{self._wanted.key}.earlier"
         try:
             self._restic.save(
                 "reading an earlier oracle", stored, "dump", run.oracle.id, stored_oracle(self._wanted.job)
@@ -499,21 +524,21 @@ class Fetch:
         finally:
             stored.unlink(missing_ok=True)
         self._figures["phases"]["since_s"] = time.monotonic() - began
-        self._figures["since"] = {"oracle": run.oracle.id, "arrived": _utc(run.arrived), **since.changes._asdict()}
-        reasons, notes = check_since(noted, compared.looks, since, run, self._clean)
+        self._figures["since"] = {"oracle": run.oracle.id, "arrived": utc(run.arrived), **since.changes._asdict()}
+        reasons, notes = check_since(noted, compared.looks, since, run)
         self._result["notes"] += [note.public() for note in notes]
         return reasons
 
     def _keep(self, oracle: Mapping[str, Any]) -> None:
         """Hand over to judge: beside the machine's disk, out of reach of what runs in the machine."""
         with new_file(self._kept.state) as stream:
-            stream.write(json.dumps({"oracle": oracle}).encode("ascii"))
+            stream.write(json.dumps({"oracle": oracle, "died": self._now}).encode("ascii"))
         if self._loads and oracle["database"] and "database" not in self._levels:
             self._hand_dump_over(oracle["database"]["dump_path"], _engine(oracle["database"]).dump_owner)
 
     def _hand_dump_over(self, dump_path: str, user: str) -> None:
         """Let the engine's user in the machine read the dump. Nothing a snapshot holds is followed out of its folder."""
-        base = f"{PLACE}/{self._name}"
+        base = f"{PLACE}/{self._wanted.key}"
         steps = [step for step in dump_path.split("/") if step] or [".."]
         here = f"{self._root}{base}/database"
         for number, step in enumerate(steps, start=1):
@@ -541,9 +566,12 @@ class Fetch:
         quiet(self._root)
         reasons: list[Reason] = []
         for other in application["needs"]:
-            wanted = replace(self._wanted, item=other, job=other, levels=("arrival", "files"), application=None)
-            name = f"{self._wanted.item}.{other}"
-            found = Fetch(wanted, self._folder, self._restic, self._arrivals, (), self._now, name).do()
+            name = f"{self._wanted.key}.{other}"
+            levels = ("arrival", "files")
+            wanted = replace(
+                self._wanted, item=other, job=other, levels=levels, application=None, id=name, which="newest"
+            )
+            found = Fetch(wanted, self._folder, self._restic, self._arrivals, (), self._now).do()
             for judged in found["levels"].values():
                 reasons += [
                     Reason(each["code"], f"{other}, which it needs: {each['message']}", judged["verdict"])
@@ -566,6 +594,13 @@ def _engine(section: Mapping[str, Any]) -> Engine:
     return engine
 
 
+def _types(files: Mapping[str, Any]) -> dict[str, int]:
+    """Files by the ending of their names, from the oracle's tripwires; only endings that we know, which are nobody's name."""
+    noted = (files.get("tripwires") or {}).get("types") or {}
+    known = set(tripwires.TYPES) | set(tripwires.TEXT)
+    return {kind: int(each["files"]) for kind, each in sorted(noted.items()) if kind in known}
+
+
 def _loaded_per_dump(oracle: Mapping[str, Any]) -> float:
     return _engine(oracle["database"]).loaded_per_dump if oracle["database"] else 0
 
@@ -576,18 +611,14 @@ def _passwd(root: str) -> list[pwd.struct_passwd]:
     return [pwd.struct_passwd((r[0], r[1], int(r[2]), int(r[3]), *r[4:7])) for r in rows if len(r) == 7]
 
 
-def _utc(at: float) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at))
-
-
 # --- judge -----------------------------------------------------------------------------------------------------------
 
 
 class Machine:
-    """The started machine, driven from outside."""
+    """The started machine, driven from outside; leader 0: this runs on it."""
 
     def __init__(self, leader: int, timeout: float, runner: Runner = run) -> None:
-        self._enter = ["nsenter", "--target", str(leader), "--all", "--"]
+        self._enter = ["nsenter", "--target", str(leader), "--all", "--"] if leader else []
         self._timeout = timeout
         self._run = runner
 
@@ -602,21 +633,23 @@ def judge(
     folder: str,
     machine: Machine,
     started_s: float,
+    zone: tzinfo = timezone.utc,
 ) -> dict[str, Any]:
     """Load the dump into the started machine and compare, then try the practice's software: ``database`` and ``application``.
 
-    started_s: how long the machine took to start.
+    started_s: how long the machine took to start. zone: of the practice, for records whose time names none.
     """
     phases: dict[str, float] = {}
     figures: dict[str, Any] = {"phases": phases}
-    handed = Kept(folder, wanted.item)
-    dump = f"{PLACE}/{wanted.item}.dump"
-    whole = json.loads(handed.state.read_text(encoding="ascii"))["oracle"] if handed.state.exists() else None
-    if whole and not whole["database"]:
-        return _try_application(wanted, folder, machine, whole, None)
-    if not whole or not os.path.lexists(f"{folder}/root{dump}"):
+    handed = Kept(folder, wanted.key)
+    dump = f"{PLACE}/{wanted.key}.dump"
+    kept = json.loads(handed.state.read_text(encoding="ascii")) if handed.state.exists() else None
+    if kept and not kept["oracle"]["database"]:
+        return _try_application(wanted, folder, machine, kept["oracle"], None)
+    if not kept or not os.path.lexists(f"{folder}/root{dump}"):
         # fetch has said why there is nothing; a second voice here would hide that
         return {"levels": {}, "figures": {}}
+    whole = kept["oracle"]
     oracle = whole["database"]
     engine = _engine(oracle)
     copy = engine.copy(machine, wanted.item, oracle)
@@ -632,6 +665,8 @@ def judge(
     except DatabaseError as error:
         reasons.append(Reason(error.code, error.message, INCONCLUSIVE))
         return {"levels": {"database": level(0, reasons)}, "figures": figures}
+    phases["load_s"] = time.monotonic() - began
+    began = time.monotonic()
     try:
         restored = copy.describe(oracle)
     except (DatabaseError, OracleError) as error:
@@ -657,6 +692,9 @@ def judge(
             "images": len(images["names"]) if images else 0,
         }
     )
+    if wanted.newest:
+        same = {name: each for name, each in oracle["probes"].items() if restored["probes"].get(name) == each}
+        figures["records"] = losses(same, kept["died"], zone)
     judged = level(
         engine.checked(oracle), reasons, probes=len(restored["probes"]), images=figures["images"], engine_check=checked
     )
@@ -671,7 +709,7 @@ def _try_application(
     application = wanted.application
     if not application:
         return {"levels": {}, "figures": {}}
-    names = [wanted.item, *(f"{wanted.item}.{other}" for other in application["needs"])]
+    names = [wanted.key, *(f"{wanted.key}.{other}" for other in application["needs"])]
     states = [Kept(folder, name).state for name in names]
     if not all(state.exists() for state in states):
         # fetch has said why

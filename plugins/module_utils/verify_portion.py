@@ -10,11 +10,10 @@ byte, and nothing is forgotten when a repository grows and T changes.
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from .verify import INCONCLUSIVE, Reason, parse_time, spell
+from .verify import INCONCLUSIVE, Reason, parse_time, spell, utc
 
 # restic's packs have some 17 MB each: so many are read from a NAS in a few minutes
 PACKS_AT_ONCE = 1000
@@ -118,5 +117,4 @@ def _ended_well(read: Mapping[str, Any]) -> bool:
 
 def public(portion: Portion, since: float | None) -> dict[str, Any]:
     """As it stands in results and in evidence."""
-    at = None if since is None else time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(since))
-    return {"portion": portion._asdict(), "all_read_since": at}
+    return {"portion": portion._asdict(), "all_read_since": None if since is None else utc(since)}

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from .tripwires import ENTROPY, MAGIC, Settings, ending, is_judged, wrong_looks
-from .verify import SPOILT_PERCENT, Reason, Run, clean_words, path_digest, raw
+from .verify import SPOILT_PERCENT, Reason, Run, path_digest, raw, utc
 from .verify_files import DROPPED, EXTRA, JUDGED, MISSING, Index
 
 
@@ -75,13 +75,14 @@ def check_since(
     looks: Mapping[tuple[str, str], int],
     since: Since,
     run: Run,
-    clean: Run | None,
 ) -> tuple[list[Reason], list[Reason]]:
     """(reasons to fail, notes). noted: the oracle's ``tripwires``. looks: of all files now. run: the one of then."""
     judged = noted.get("judged", (MAGIC, ENTROPY))
     least = int(noted.get("least") or Settings.least)
     then = time.strftime("%Y-%m-%d", time.gmtime(run.arrived))
     changes, reasons, notes = since.changes, [], []
+    # runs between then and now may be spoilt as well, whatever their agent saw
+    fine = f"They were fine in the run of oracle snapshot {run.oracle.id[:8]}, arrived {utc(run.arrived)}"
     # what was there and fine with everybody is not judged again
     files, wrong = wrong_looks({each: count - since.looks.get(each, 0) for each, count in looks.items()}, judged)
     # a person knows of so many that look wrong; those that were there already are among them
@@ -89,14 +90,14 @@ def check_since(
     fresh = wrong - known
     if fresh >= least and fresh * 100 >= files * SPOILT_PERCENT:
         text = f"{wrong} of {files} files that are new or changed since {then} do not look like their type: encrypted?"
-        reasons.append(Reason("changed_spoilt", f"{text} {clean_words(clean)}"))
+        reasons.append(Reason("changed_spoilt", f"{text} {fine}"))
     if changes.silent:
         text = f"{changes.silent} files have other content than on {then} with the size and time that they had"
         spoilt = changes.silent_spoilt - known
         if spoilt > 0:
             text += f", and {changes.silent_spoilt} of them do not look like their type"
         if spoilt > 0 or changes.silent >= least:
-            reasons.append(Reason("changed_silently", f"{text}. {clean_words(clean)}"))
+            reasons.append(Reason("changed_silently", f"{text}. {fine}"))
         else:
             notes.append(Reason("changed_silently", text))
     if changes.gone * 2 > changes.before:

@@ -491,6 +491,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.holdfast.practice.plugins.module_utils import (
     agent,
     agent_advice,
+    agent_beside,
     agent_boot,
     agent_browse,
     agent_copy,
@@ -502,6 +503,8 @@ from ansible_collections.holdfast.practice.plugins.module_utils import (
     agent_link,
     agent_mounts,
     agent_notice,
+    agent_oracle,
+    agent_outcome,
     agent_progress,
     agent_repository,
     agent_restore,
@@ -564,6 +567,7 @@ from ansible_collections.holdfast.practice.plugins.module_utils.host_state impor
 PROGRAM = (
     agent,
     agent_advice,
+    agent_beside,
     agent_boot,
     agent_browse,
     agent_copy,
@@ -575,6 +579,8 @@ PROGRAM = (
     agent_link,
     agent_mounts,
     agent_notice,
+    agent_oracle,
+    agent_outcome,
     agent_progress,
     agent_restore,
     agent_resume,

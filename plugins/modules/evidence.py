@@ -134,6 +134,14 @@ readings:
   returned: O(state=read)
   type: dict
   sample: {"server1": {"first": "2026-11-22T00:31:00Z", "portions": {"1/1": "2026-11-22T00:31:00Z"}}}
+judged:
+  description: When a proof judged each run and each class of an item last, by C(host/item/copy).
+  returned: O(state=read)
+  type: dict
+  sample:
+    server1/documents/onsite:
+      runs: {"0f3c...": "2026-11-21T20:47:00Z"}
+      classes: {daily: "2026-11-21T20:47:00Z"}
 about:
   description: The newest records of what became of hosts that left, by C(retirement/host) and C(deletion/host).
   returned: O(state=read)
@@ -161,6 +169,7 @@ from ansible_collections.holdfast.practice.plugins.module_utils.evidence import 
     parse_signers,
     utc_now,
 )
+from ansible_collections.holdfast.practice.plugins.module_utils.proof_history import last_judged
 from ansible_collections.holdfast.practice.plugins.module_utils.verify_portion import history
 
 
@@ -174,6 +183,7 @@ def read(ledger: Ledger) -> dict[str, Any]:
         "heads": [head_of(entry).line() for entry in entries],
         "known": last_known(entries),
         "readings": history(entries),
+        "judged": last_judged(entries),
         "about": last_about(entries),
     }
 

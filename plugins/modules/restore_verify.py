@@ -1,20 +1,20 @@
 #!/usr/bin/python
 # SPDX-License-Identifier: Apache-2.0
-"""Restore one item's newest run into a disposable machine and judge it, phase by phase."""
+"""Restore a run of an item into a disposable machine and judge it, phase by phase."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: restore_verify
-short_description: Restore the newest backup into a disposable machine and judge it
+short_description: Restore a backup into a disposable machine and judge it
 version_added: "0.1.0"
 description:
   - Proves a backup by restoring it, starting what needs starting, and comparing with what the agent saw at backup time
     (the oracle), never with the live system, which has moved on.
   - Works in phases, because the machine has to start between them. V(structure), once for each repository, checks index,
-    snapshots and trees and reads the stored data, of a large repository one portion at a time. V(fetch), once for each item
-    and before the machine starts, chooses the newest run by its arrival on the NAS, restores it into the machine's disk and
-    compares the files. V(judge), once for each item after the machine has started, loads the dump and compares the database,
+    snapshots and trees and reads the stored data, of a large repository one portion at a time. V(fetch), once for each row
+    and before the machine starts, chooses a run by its arrival on the NAS, restores it into the machine's disk and
+    compares the files. V(judge), once for each row after the machine has started, loads the dump and compares the database,
     asking what the oracle says was asked, and brings the practice's software up where the practice says how. V(conclude) puts
     the results together and names what was not run.
   - A bad backup is a result and not a failure of the task. What cannot be judged (NAS out of reach, wrong password) is
@@ -33,15 +33,32 @@ options:
     type: str
     required: true
   items:
-    description: The items to be proved, as the practice's inventory gives them. One for V(fetch) and V(judge).
+    description:
+      - The items to be proved, as the practice's inventory gives them. One for V(fetch) and V(judge).
+      - For V(conclude) all that there are; those that O(planned) does not have are named as not asked for.
     type: list
     elements: dict
     required: true
-    suboptions:
+    suboptions: &row
       item:
         description: The protected item.
         type: str
         required: true
+      id:
+        description: What tells this row of the proof from all others; an item may be there with several runs. Left out, the item.
+        type: str
+        default: ""
+      which:
+        description:
+          - The run to take. V(newest) is what the promises of age are about. V(oldest), and V(oldest-CLASS) within a class.
+          - V(rotation), V(rotation-2) and so on is the older run that has to be proven first, second and so on.
+          - Else the id of one of the run's snapshots, or how it begins, at least 8 characters.
+        type: str
+        default: newest
+      copy:
+        description: The copy that it is restored from.
+        type: str
+        default: onsite
       job:
         description: The job that saves it.
         type: str
@@ -121,6 +138,36 @@ options:
     description: For each account its snapshots and their arrival, as M(holdfast.practice.snapshot_arrivals) returns them.
     type: dict
     default: {}
+  rules:
+    description: What the choice of an older run goes by, for V(fetch).
+    type: dict
+    default: {}
+    suboptions:
+      within:
+        description: How far back each class (C(hourly) to C(yearly)) is kept, in seconds.
+        type: dict
+        default: {}
+      proven_s:
+        description: Within what time everything that is kept has to be proven, in seconds.
+        type: float
+        default: 15552000
+  history:
+    description: What evidence says was judged of this item, as M(holdfast.practice.evidence) returns it. For V(fetch).
+    type: dict
+    default: {}
+    suboptions:
+      runs:
+        description: When each run was judged last, by the id of its oracle.
+        type: dict
+        default: {}
+      classes:
+        description: When a run of each class was judged last.
+        type: dict
+        default: {}
+  timezone:
+    description: The practice's time zone, for the days and weeks of the classes and for records without a zone.
+    type: str
+    default: UTC
   known:
     description: Ids of snapshots that earlier evidence names for this item. They must still be there.
     type: list
@@ -141,7 +188,7 @@ options:
     type: dict
     default: {}
   leader:
-    description: Process id of the machine's first process. Needed for V(judge).
+    description: Process id of the machine's first process; 0 for the machine that this runs on. Needed for V(judge).
     type: int
   started_s:
     description: How long the machine took to start, in seconds.
@@ -158,11 +205,11 @@ options:
     type: list
     elements: str
     default: [arrival, structure, files, database, application]
-  selected:
-    description: Names of the items that were asked for; empty for all. For V(conclude).
+  planned:
+    description: The rows that were to be proved; left out, O(items) as they are. For V(conclude).
     type: list
-    elements: str
-    default: []
+    elements: dict
+    suboptions: *row
   results:
     description: What the phases returned; null or absent for what was not run. For V(conclude).
     type: dict
@@ -184,7 +231,9 @@ options:
         elements: dict
         default: []
   machine:
-    description: What became of the machine (C(driver), C(created), C(disposed), C(seconds)). For V(conclude).
+    description:
+      - What became of the machine (C(driver), C(created), C(disposed), C(disposal), C(left_over), C(seconds)), and as C(broken)
+        (C(code), C(message)) why it could not be had. For V(conclude).
     type: dict
     default: {}
 author: Holdfast maintainers (@holdfast)
@@ -227,6 +276,11 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+row:
+  description: The id of the row. Empty for V(structure) and V(conclude).
+  returned: success
+  type: str
+  sample: server1.documents.newest
 item:
   description: The item. Empty for V(structure) and V(conclude).
   returned: success
@@ -267,6 +321,21 @@ arrived:
   returned: phase is fetch
   type: str
   sample: "2026-11-21T20:31:40Z"
+class:
+  description: The class of the run, V(hourly) to V(yearly), or V(other) when no rule asks for it.
+  returned: phase is fetch and there is such a run
+  type: str
+  sample: daily
+kept:
+  description: How many runs of each class are kept.
+  returned: phase is fetch and there is such a run
+  type: dict
+  sample: {hourly: 12, daily: 33}
+passed_over:
+  description: Why there is no such run, where that is no fault.
+  returned: phase is fetch and there is no such run
+  type: str
+  sample: no run but the newest is kept
 notes:
   description: What people should know although it is no reason to fail.
   returned: phase is fetch
@@ -288,7 +357,9 @@ lines:
 
 import time
 from collections.abc import Mapping, Sequence
+from datetime import tzinfo
 from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.holdfast.practice.plugins.module_utils.verify import (
@@ -299,8 +370,10 @@ from ansible_collections.holdfast.practice.plugins.module_utils.verify import (
     conclude,
     describe,
     level,
+    parse_time,
     worst,
 )
+from ansible_collections.holdfast.practice.plugins.module_utils.verify_choice import WHICH, Choice, Past, Rules
 from ansible_collections.holdfast.practice.plugins.module_utils.verify_host import (
     Fetch,
     Machine,
@@ -324,6 +397,9 @@ APPLICATION = {
 }
 ITEM = {
     "item": {"type": "str", "required": True},
+    "id": {"type": "str", "default": ""},
+    "which": {"type": "str", "default": "newest"},
+    "copy": {"type": "str", "default": "onsite"},
     "job": {"type": "str", "required": True},
     "host": {"type": "str", "required": True},
     "repository": {"type": "dict", "required": True, "options": REPOSITORY},
@@ -342,6 +418,20 @@ SPEC = {
     "repository_password": {"type": "str", "no_log": True},
     "rest_password": {"type": "str", "no_log": True},
     "arrivals": {"type": "dict", "default": {}},
+    "rules": {
+        "type": "dict",
+        "default": {},
+        "options": {
+            "within": {"type": "dict", "default": {}},
+            "proven_s": {"type": "float", "default": Rules().proven_s},
+        },
+    },
+    "history": {
+        "type": "dict",
+        "default": {},
+        "options": {"runs": {"type": "dict", "default": {}}, "classes": {"type": "dict", "default": {}}},
+    },
+    "timezone": {"type": "str", "default": "UTC"},
     "known": {"type": "list", "elements": "str", "default": []},
     "portions": {"type": "int", "default": 1},
     "read_within_s": {"type": "float", "default": 0},
@@ -350,7 +440,7 @@ SPEC = {
     "started_s": {"type": "float", "default": 0},
     "timeout": {"type": "float", "default": 7200},
     "levels": {"type": "list", "elements": "str", "default": list(LEVELS)},
-    "selected": {"type": "list", "elements": "str", "default": []},
+    "planned": {"type": "list", "elements": "dict", "options": ITEM},
     "results": {
         "type": "dict",
         "default": {},
@@ -371,8 +461,30 @@ def wanted(practice: str, row: Mapping[str, Any]) -> Wanted:
         rpo_s=row["rpo_s"],
         rto_s=row["rto_s"],
         levels=tuple(row["levels"]),
+        id=row["id"],
+        which=row["which"],
+        copy=row["copy"],
         application=row.get("application") if "application" in row["levels"] else None,
     )
+
+
+def zone_of(name: str) -> tzinfo:
+    """The practice's time zone; raises ValueError for one that this machine does not know."""
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError):
+        raise ValueError(f"timezone is {name!r}; expected one that this machine knows: install tzdata") from None
+
+
+def choice(params: Mapping[str, Any], zone: tzinfo) -> Choice:
+    """Turn the module's options into what an older run is chosen by; raises ValueError for what is no time or no number."""
+    rules, history = params["rules"], params["history"]
+    within = {str(kind): float(reach) for kind, reach in (rules.get("within") or {}).items()}
+    past = {
+        part: {str(name): parse_time(str(at)) for name, at in (history.get(part) or {}).items()}
+        for part in ("runs", "classes")
+    }
+    return Choice(Rules(within, float(rules.get("proven_s") or Rules().proven_s)), Past(**past), zone)
 
 
 def finished(rows: Sequence[Mapping[str, Any]], key: str) -> dict[str, Mapping[str, Any]]:
@@ -383,27 +495,28 @@ def finished(rows: Sequence[Mapping[str, Any]], key: str) -> dict[str, Mapping[s
 def do_conclude(params: Mapping[str, Any]) -> dict[str, Any]:
     """Make the body of the proof record."""
     results = params["results"] or {}
+    planned = params["items"] if params["planned"] is None else params["planned"]
     body = conclude(
         params["practice"],
         [wanted(params["practice"], row) for row in params["items"]],
-        params["selected"],
-        finished(results.get("fetched") or [], "item"),
+        [wanted(params["practice"], row) for row in planned],
+        finished(results.get("fetched") or [], "row"),
         finished(results.get("structures") or [], "host"),
-        finished(results.get("judged") or [], "item"),
+        finished(results.get("judged") or [], "row"),
         params["machine"],
         params["levels"],
     )
-    return {"item": "", "host": "", "verdict": body["verdict"], "body": body, "lines": describe(body)}
+    return {"row": "", "item": "", "host": "", "verdict": body["verdict"], "body": body, "lines": describe(body)}
 
 
-def do_phase(params: Mapping[str, Any]) -> dict[str, Any]:
+def do_phase(params: Mapping[str, Any], by: Choice) -> dict[str, Any]:
     """Run one of the phases that touch the machine."""
     row = params["items"][0]
     asked = [name for name in row["levels"] if name in params["levels"]]
     item = wanted(params["practice"], {**row, "levels": asked})
     if params["phase"] == "judge":
         machine = Machine(params["leader"], params["timeout"])
-        return judge(item, params["folder"], machine, params["started_s"])
+        return judge(item, params["folder"], machine, params["started_s"], by.zone)
     restic = MachineRestic(
         params["folder"] + "/root",
         row["repository"],
@@ -415,7 +528,7 @@ def do_phase(params: Mapping[str, Any]) -> dict[str, Any]:
         reading = Reading(params["portions"], params["read_within_s"], params["readings"], time.time())
         return structure(restic, reading)
     arrivals = params["arrivals"].get(item.username)
-    return Fetch(item, params["folder"], restic, arrivals, params["known"], time.time()).do()
+    return Fetch(item, params["folder"], restic, arrivals, params["known"], time.time(), by).do()
 
 
 def main() -> None:
@@ -436,17 +549,24 @@ def main() -> None:
     if not params["items"]:
         module.fail_json(msg=f"phase {phase} needs an item: expected one in `items`, found none")
     row = params["items"][0]
+    if not WHICH.fullmatch(row["which"]):
+        expected = "newest, oldest, oldest-CLASS, rotation, or at least 8 characters of a snapshot's id"
+        module.fail_json(msg=f"which is {row['which']!r}; expected {expected}")
+    try:
+        by = choice(params, zone_of(params["timezone"]))
+    except ValueError as error:
+        module.fail_json(msg=str(error))
     if module.check_mode:
         reason = Reason("check_mode", "nothing was restored: this was a run in check mode", INCONCLUSIVE)
         mine = {"structure": ["structure"], "judge": ["database", "application"]}.get(phase, ["arrival", "files"])
         part = {"levels": {name: level(0, [reason]) for name in mine if name in row["levels"]}, "figures": {}}
     else:
-        part = do_phase(params)
+        part = do_phase(params, by)
     verdict = worst([found["verdict"] for found in part["levels"].values()] or ["PASS"])
-    module.exit_json(
-        changed=phase != "structure",
-        **{"verdict": verdict, **part, "item": "" if phase == "structure" else row["item"], "host": row["host"]},
-    )
+    whose = {"row": "", "item": ""}
+    if phase != "structure":
+        whose = {"row": wanted(params["practice"], row).key, "item": row["item"]}
+    module.exit_json(changed=phase != "structure", **{"verdict": verdict, **part, **whose, "host": row["host"]})
 
 
 if __name__ == "__main__":

@@ -152,6 +152,10 @@ def of_document(document: Document) -> Iterator[Thing]:
             yield read.thing("name", name, "hosts", name, fix=f"write {better}" if valid(HostId, better) else "")
         if address := read.at(Address, "hosts", name, "address"):
             yield read.thing("address", plain_address(address), "hosts", name, "address")
+        # a carrier may serve several practices; a machine that may be erased is of one
+        spare = value_at(document.data, ("hosts", name, "driver")) == "spare"
+        if spare and (carrier := read.at(Address, "hosts", name, "on")):
+            yield read.thing("address", plain_address(carrier), "hosts", name, "on")
     for name, ups in read.below("power").items():
         if address := ups_address(mapping(ups)):
             fix = "write the address of this practice's own UPS"

@@ -19,6 +19,7 @@ COMMANDS = {
     "new": "begin a practice: a short interview, then its folder with document, secrets and pinned keys",
     "validate": "check practice documents; touches no host",
     "explain": "show the whole policy in force, and where each value comes from",
+    "coverage": "show what was proven when, what is overdue, and what never was",
     "schema": "print the JSON Schema of practice documents, for editors",
     "secrets": "make the secrets, certificates and keys that a practice still lacks",
     "pin": "pin the SSH keys of a practice's hosts, once their fingerprints are confirmed",
@@ -32,13 +33,14 @@ EPILOG = """examples:
   bin/holdfast validate inventories/harbour-street        check a practice before anything is touched
   bin/holdfast validate inventories                       check all practices in a folder, and against each other
   bin/holdfast explain inventories/harbour-street         the whole policy, with where each value comes from
+  bin/holdfast coverage inventories/harbour-street        what was proven when, and what never was
   bin/holdfast secrets inventories/harbour-street --vault-password-file FILE
   bin/holdfast pin inventories/harbour-street --check     do the hosts still show the keys that are pinned?
   bin/holdfast kit-check inventories/harbour-street/recovery/latest.age --identity KEYFILE
   bin/holdfast verify-evidence inventories/harbour-street/evidence --signers inventories/harbour-street/evidence_signers
 
-exit codes: 0 all good; 1 evidence is not genuine and whole, or a kit does not open a repository; 2 it could not be judged;
-  3 invalid input
+exit codes: 0 all good; 1 evidence is not genuine and whole, a proof is overdue, or a kit does not open a repository;
+  2 it could not be judged; 3 invalid input
 """
 
 

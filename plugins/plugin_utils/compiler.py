@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ansible_collections.holdfast.practice.plugins.plugin_utils.leaves import (
+    CONTROL_NODE,
     DAY_S,
     SSH_PORT,
     bits_per_s,
@@ -38,7 +39,7 @@ from ansible_collections.holdfast.practice.plugins.plugin_utils.model import (
     interval_s,
     schedule,
 )
-from ansible_collections.holdfast.practice.plugins.plugin_utils.proofs import portions, turn
+from ansible_collections.holdfast.practice.plugins.plugin_utils.proofs import EVERY_S, portions, turn, turns_needed
 from ansible_collections.holdfast.practice.plugins.plugin_utils.rules_items import hides
 from ansible_collections.holdfast.practice.plugins.plugin_utils.shutdown import Budget, budget
 from ansible_collections.holdfast.practice.plugins.plugin_utils.times import (
@@ -226,8 +227,9 @@ class _Compiler:
         """Give what reports tell about the practice: times in seconds, no secrets.
 
         {practice: {id, name, country, timezone}, contacts: {ROLE: {name, role?, email}}, hours: {DAYS: WINDOW},
-        objectives: {rpo_s, rto_s}, hosts: {NAME: {kind, address}}, items: {NAME: {hosts, class, engine, schedule,
-        interval_s, prove, levels}}, copies: {onsite: {on}}, retention: {within: {NAME: DURATION}},
+        objectives: {rpo_s, rto_s, rto_offsite_s, proven_s}, line: {down_bits_per_s} or {}, hosts: {NAME: {kind, address}},
+        items: {NAME: {hosts, class, engine, schedule, interval_s, prove, levels}}, copies: {onsite: {on}},
+        retention: {within: {NAME: DURATION}},
         power: {UPS: {primary, feeds, runtime_s}}}
         """
         practice = self.practice
@@ -244,11 +246,18 @@ class _Compiler:
                 "prove": proofs[name],
                 "levels": levels(item),
             }
+        objectives = practice.objectives
         return {
             "practice": practice.practice.model_dump(exclude_none=True),
             "contacts": practice.contacts.model_dump(exclude_none=True),
             "hours": dict(practice.hours or {}),
-            "objectives": {"rpo_s": seconds(practice.objectives.rpo), "rto_s": seconds(practice.objectives.rto)},
+            "objectives": {
+                "rpo_s": seconds(objectives.rpo),
+                "rto_s": seconds(objectives.rto),
+                "rto_offsite_s": seconds(objectives.rto_offsite or objectives.rto),
+                "proven_s": seconds(objectives.proven),
+            },
+            "line": {"down_bits_per_s": bits_per_s(practice.line.down)} if practice.line else {},
             "hosts": {
                 name: {"kind": host.kind, "address": getattr(host, "address", None)}
                 for name, host in self.hosts.items()
@@ -559,6 +568,14 @@ class _Compiler:
             "type": "primary" if primary else "secondary",
         }
 
+    def read_from(self) -> list[dict[str, Any]]:
+        """Give where restic reads backups: all that a machine which is cut off may still reach."""
+        return [
+            {"address": host.address, "port": host.repository_port}
+            for host in self.hosts.values()
+            if isinstance(host, Nas)
+        ]
+
     def restore_host(self, name: str, host: RestoreHost) -> dict[str, Any]:
         databases = [item.database for item in self.practice.protect.values() if item.database]
         engines = {database.engine for database in databases}
@@ -568,9 +585,15 @@ class _Compiler:
         checks += [package for each in software for package in each.packages or ()]
         objectives = self.practice.objectives
         proofs = proof_intervals(self.practice)
-        return {
+        within = {
+            kind: seconds(reach) for kind, reach in self.practice.retention.within.model_dump(exclude_none=True).items()
+        }
+        here = {
             "ansible_connection": "local",
             "ansible_python_interpreter": Template("{{ ansible_playbook_python }}"),
+        }
+        return {
+            **(here if host.on == CONTROL_NODE else self.connection(host.on, host.ssh_port)),
             "restore_host_practice": self.id,
             "restore_host_name": name,
             "restore_host_driver": host.driver,
@@ -581,11 +604,15 @@ class _Compiler:
                 "restic",
             ],
             "restore_host_root": RESTORE_ROOT,
+            "restore_host_store": host.store,
+            "restore_host_size": size_bytes(host.space) if host.space else 0,
+            "restore_host_spare_nas": self.read_from() if host.driver == "spare" else [],
             "restore_verify_items": [
                 {
                     "item": item_name,
                     "job": item_name,
                     "host": agent,
+                    "copy": "onsite",
                     "repository": self.repository(agent),
                     "rpo_s": seconds(objectives.rpo),
                     "rto_s": seconds(objectives.rto),
@@ -604,6 +631,10 @@ class _Compiler:
                 for agent, names in self.agents.items()
             },
             "restore_verify_turns": {item: turn(often, self.id, item) for item, often in proofs.items()},
+            "restore_verify_rules": {"within": within, "proven_s": seconds(objectives.proven)},
+            "restore_verify_older": {
+                item: turns_needed(within, seconds(objectives.proven), EVERY_S[often]) for item, often in proofs.items()
+            },
             "restore_verify_credentials": {
                 agent: {
                     "repository_password": vaulted("vault_repository_passwords", agent),

@@ -44,6 +44,7 @@ _DERIVED_MEANING = {
     "rto_s": "a restore that takes longer than this is too slow",
     "levels": "what a proof looks at",
     "often": "how often a restore is proven",
+    "older": "so many older runs each daily proof takes of it, so that all is proven within objectives.proven",
     "turn": "the day of its proof: daily, a day of the week or a day of the month",
     "order": "in which order machines stop; the last one cuts the power",
     "slowest": "the machine that takes longest to stop",
@@ -156,6 +157,7 @@ def _proofs(inventory: Inventory) -> Iterator[tuple[KeyPath, Any]]:
         for variables in inventory.host_vars.values():
             if item in variables.get("restore_verify_turns", {}):
                 yield ("proofs", item, "turn"), variables["restore_verify_turns"][item]
+                yield ("proofs", item, "older"), variables["restore_verify_older"][item]
             for each in variables.get("restore_verify_items", ()):
                 if each["item"] == item:
                     for key in ("rpo_s", "rto_s", "levels"):

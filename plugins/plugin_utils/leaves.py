@@ -566,6 +566,20 @@ def _asked_engine(value: str) -> None:
     _engine(value)
 
 
+CONTROL_NODE = "localhost"
+RESTORE_DRIVERS = ("nspawn", "spare")
+_ROLE = r"[a-z][a-z0-9_]*(?:\.[a-z][a-z0-9_]*){2}"
+_DRIVERS_LATER = ("ssh", "vm", "qemu", "libvirt", "docker", "podman", "cloud")
+
+
+def _restore_driver(value: str) -> None:
+    if value in _DRIVERS_LATER:
+        fix = "a role of your own can be a driver: see docs/restore-hosts.md"
+        raise refuse(got=f"{show(value)} is {NOT_AVAILABLE}", fix=fix)
+    if value not in RESTORE_DRIVERS and not re.fullmatch(_ROLE, value):
+        raise refuse(fix=did_you_mean(value, RESTORE_DRIVERS))
+
+
 _FILES = r"[^/\n\r]*[^\s/][^/\n\r]*"
 
 
@@ -728,6 +742,7 @@ Unprivileged = Annotated[str, *text(_unprivileged, pattern=_whole(rf"(?!root$){_
 AskedEngine = Annotated[str, *text(_asked_engine, words=tuple(name for name in ENGINES if name not in VENDOR_ENGINES))]
 Engine = Annotated[str, *text(_engine, words=ENGINES)]
 Driver = Annotated[str, *text(_driver, words=tuple(sorted(UPS_DRIVERS)))]
+RestoreDriver = Annotated[str, *text(_restore_driver, 200, pattern=_whole("|".join([*RESTORE_DRIVERS, _ROLE])))]
 DriverPort = Annotated[str, *text(_port_text, pattern=_whole(_PORT_TEXT))]
 DatabaseName = Annotated[str, *text(_database, 63, pattern=_whole(_DATABASE))]
 PathBeside = Annotated[str, *text(_beside, pattern=_whole(_BESIDE))]

@@ -10,6 +10,7 @@ parts in rules.py, what this version does not do yet in available.py; check.py t
 from typing import Annotated, Literal
 
 from ansible_collections.holdfast.practice.plugins.plugin_utils.leaves import (
+    CONTROL_NODE,
     DAY_S,
     SSH_PORT,
     AbsolutePath,
@@ -48,6 +49,7 @@ from ansible_collections.holdfast.practice.plugins.plugin_utils.leaves import (
     PracticeId,
     Rate,
     Recipient,
+    RestoreDriver,
     Setting,
     SettingName,
     Several,
@@ -65,7 +67,6 @@ from ansible_collections.holdfast.practice.plugins.plugin_utils.leaves import (
     Zone,
     choice,
     seconds,
-    text,
     weekdays,
 )
 from ansible_collections.holdfast.practice.plugins.plugin_utils.times import DAY_MIN, minutes
@@ -140,6 +141,10 @@ class Objectives(Part):
         default="28d",
         description="within this time proofs have read every stored byte, such as 28d (m, h, d, w); a large repository is read "
         "in portions",
+    )
+    proven: Long = Field(
+        default="180d",
+        description="within what time everything that is kept has been proven, such as 180d (h, d, w, mo, y)",
     )
 
 
@@ -236,10 +241,19 @@ class RestoreHost(Part):
     """A disposable machine on which restores are proven."""
 
     kind: Literal["restore_host"]
-    driver: Annotated[str, *choice("nspawn", later=("ssh", "vm", "qemu", "libvirt", "docker", "podman", "cloud"))] = (
-        Field(default="nspawn", description="nspawn")
+    driver: RestoreDriver = Field(
+        default="nspawn",
+        description="nspawn, spare or the full name of a role that is a driver, such as acme.proofs.vm",
     )
-    on: Annotated[str, *text()] = Field(default="localhost", description="localhost, the control node")
+    on: Address = Field(
+        default=CONTROL_NODE,
+        description="localhost, or the address of a Linux machine that carries restores and does nothing else",
+    )
+    ssh_port: Port = Field(default=SSH_PORT, description="a port, a whole number from 1 to 65535")
+    store: Annotated[str, *choice("encrypted", "memory")] = Field(
+        default="encrypted",
+        description="encrypted (on the disk, with a key that is thrown away) or memory (faster, when a restore fits)",
+    )
     space: Size | None = Field(
         default=None, description='how much room it has for restored data, such as "500GiB" (KiB, MiB, GiB, TiB)'
     )

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 import paramiko
-from ansible_collections.holdfast.practice.plugins.plugin_utils.leaves import SSH_PORT
+from ansible_collections.holdfast.practice.plugins.plugin_utils.leaves import CONTROL_NODE, SSH_PORT
 from ansible_collections.holdfast.practice.plugins.plugin_utils.model import Practice, RestoreHost
 from ansible_collections.holdfast.practice.plugins.plugin_utils.source import Problem, did_you_mean, show
 
@@ -116,11 +116,14 @@ class Line:
 
 def targets(practice: Practice) -> list[Target]:
     """Give the hosts of a practice that are spoken to over SSH, in the document's order."""
-    return [
-        Target(name, host.address, host.ssh_port)
-        for name, host in practice.hosts.items()
-        if not isinstance(host, RestoreHost) and getattr(host, "os", "linux") == "linux"
-    ]
+    found = []
+    for name, host in practice.hosts.items():
+        if isinstance(host, RestoreHost):
+            if host.on != CONTROL_NODE:
+                found.append(Target(name, host.on, host.ssh_port))
+        elif getattr(host, "os", "linux") == "linux":
+            found.append(Target(name, host.address, host.ssh_port))
+    return found
 
 
 # --- known_hosts ----------------------------------------------------------------------------------------------------

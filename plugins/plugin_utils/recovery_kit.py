@@ -243,11 +243,11 @@ def _host(sources: Sources, name: str, host: Mapping[str, Any]) -> dict[str, Any
 
 
 def last_proofs(records: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Give the newest proof of each item that passed: {item: {at, restore_s, restored_in, bytes}}."""
+    """Give the newest proof of each item's newest run that passed: {item: {at, restore_s, restored_in, bytes}}."""
     found: dict[str, dict[str, Any]] = {}
     for record in records:
         for row in record["body"].get("items") or [] if record["kind"] == "proof" else []:
-            if row.get("verdict") == "PASS":
+            if row.get("verdict") == "PASS" and row.get("which", "newest") == "newest":
                 figures = row.get("figures") or {}
                 seconds = figures.get("restore_s")
                 found[str(row.get("item"))] = {

@@ -12,6 +12,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from .coverage import coverage, overdue, table
+from .forecast import forecast, newest_rows
+from .proof_figures import loss_words
 from .report_chart import power_chart
 from .report_rehearsals import break_glass, published, sign_offs
 from .report_words import age, ago, amount, clock_time, duration, parse_time, plural, size
@@ -20,6 +23,7 @@ from .report_words import age, ago, amount, clock_time, duration, parse_time, pl
 PROOF_DUE_S = {"daily": 30 * 3600, "weekly": 8 * 86400, "monthly": 33 * 86400}
 DRILL_DUE_S = 100 * 86400  # once a quarter
 CLOCK_SLACK_S = 300
+SHOWN_LATE = 3
 LEVELS = {
     "arrival": "Arrived on the NAS",
     "structure": "Repository intact",
@@ -75,9 +79,9 @@ def build_report(
     "broken": None or {"line", "seq", "check", "message"}, "notes": [text], "error": text or None, "published": what
     results/published.json says, None without one}. now: an aware time.
 
-    Returns {"practice", "made", "date", "verdict", "figures": [5], "findings", "items", "power", "ledger", "glass",
-    "sign_offs", "unchecked", "contacts", "glossary", "text"}; all leaves are text, numbers, booleans or None, and none of
-    it is HTML.
+    Returns {"practice", "made", "date", "verdict", "figures": [5], "findings", "items", "coverage", "forecast", "power",
+    "ledger", "glass", "sign_offs", "unchecked", "contacts", "glossary", "text"}; all leaves are text, numbers, booleans or
+    None, and none of it is HTML.
     """
     practice = summary.get("practice") or {}
     zone = ZoneInfo(str(practice.get("timezone") or "UTC"))
@@ -88,7 +92,8 @@ def build_report(
     power = [_power(ups, name, records, now, zone) for name, ups in sorted((summary.get("power") or {}).items())]
     chain = _ledger(ledger, records, now, zone)
     glass = break_glass(records, now, zone)
-    findings = _findings(items, power, chain, records, glass)
+    covered = coverage(summary, records, now)
+    findings = _findings(items, power, chain, records, glass, overdue(covered))
     figures = [
         _backup_figure(items),
         _loss_figure(items, objectives),
@@ -121,6 +126,8 @@ def build_report(
         "figures": figures,
         "findings": findings,
         "items": items,
+        "coverage": _coverage(covered),
+        "forecast": _forecast(summary, records),
         "power": power,
         "ledger": chain,
         "glass": glass,
@@ -158,12 +165,13 @@ def _claims_of(records: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
 
 
 def _proofs_of(records: Sequence[Mapping[str, Any]]) -> list[tuple[dt.datetime, Mapping[str, Any]]]:
-    """(time of the record, result of one item), oldest first."""
+    """(time of the record, result of the newest run of one item), oldest first. Older runs are for the coverage."""
     proofs = []
     for record in records:
         at = parse_time(record.get("at"))
         if record["kind"] == "proof" and at is not None:
-            proofs += [(at, result) for result in record["body"].get("items") or [] if isinstance(result, Mapping)]
+            rows = [result for result in record["body"].get("items") or [] if isinstance(result, Mapping)]
+            proofs += [(at, result) for result in rows if result.get("which", "newest") == "newest"]
     return proofs
 
 
@@ -202,10 +210,22 @@ def _item(
         "compared": _compared(figures),
         "data_loss_s": figures.get("data_loss_s"),
         "restore_s": figures.get("restore_s"),
-        "loss_text": duration(figures.get("data_loss_s")),
+        "loss_text": _loss(figures.get("data_loss_s"), figures.get("data_loss_open_s")),
+        "records": [
+            {"name": str(name), "text": "lies ahead" if lost is None else _loss(lost, _opened(figures, name))}
+            for name, lost in sorted((figures.get("records") or {}).items())
+        ],
         "restore_text": duration(figures.get("restore_s")),
         "phases": _phases(figures.get("phases") or {}),
     }
+
+
+def _loss(lost: Any, opened: Any) -> str:
+    return "never" if lost is None else loss_words(lost, opened)
+
+
+def _opened(figures: Mapping[str, Any], probe: str) -> Any:
+    return (figures.get("records_open_s") or {}).get(probe)
 
 
 def _backup(
@@ -345,10 +365,51 @@ def _phases(phases: Mapping[str, Any]) -> str:
         "fetch_s": "find and check",
         "restore_s": "copy back",
         "engine_start_s": "start the database",
-        "first_query_s": "first answer",
+        "load_s": "load it",
+        "first_query_s": "first answers",
     }
     found = [f"{label} {duration(phases[key])}" for key, label in names.items() if phases.get(key) is not None]
     return ", ".join(found)
+
+
+# --- the whole site, and what was proven when -------------------------------------------------------------------------
+
+
+def _coverage(found: Mapping[str, Any]) -> dict[str, Any]:
+    """The table as it is drawn: levels are columns, and a row is a class of one copy of one item."""
+    rows = table(found)
+    used = {cell["level"] for row in rows for cell in row["cells"]}
+    levels = [*(name for name in LEVELS if name in used), *sorted(used - set(LEVELS))]
+    for row in rows:
+        by_level = {cell["level"]: cell for cell in row["cells"]}
+        row["cells"] = [by_level.get(name, {"level": name, "state": "", "text": ""}) for name in levels]
+    types: dict[str, list[str]] = {}
+    for each in found["types"]:
+        text = f"{each['type']} {amount(each['files'])} ({each['last'][:10]})"
+        types.setdefault(f"{each['item']} on {each['host']}", []).append(text)
+    counts = found["counts"]
+    return {
+        "state": found["state"],
+        "days": f"{found['proven_s'] / 86400:.0f}",
+        "summary": f"{counts['ok']} proven in time, {counts['bad']} overdue, failed or never",
+        "levels": [LEVELS.get(name, name) for name in levels],
+        "rows": rows,
+        "types": [{"where": where, "text": ", ".join(texts)} for where, texts in types.items()],
+    }
+
+
+def _forecast(summary: Mapping[str, Any], records: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """When everything would be back, from the newest restore of each item that was measured."""
+    promised = [(item["name"], item["host"]) for item in _promised(summary)]
+    rows = newest_rows(record["body"] for record in records if record["kind"] == "proof")
+    found = forecast(rows, promised, (summary.get("line") or {}).get("down_bits_per_s"))
+    least = "at least " if found["missing"] else ""
+    return {
+        "lan": "never measured" if found["lan_s"] is None else least + duration(found["lan_s"]),
+        "line": "" if found["line_s"] is None else least + duration(found["line_s"]),
+        "amount": f"{size(found['bytes'])} restored, {size(found['transfer_bytes'])} over the line",
+        "missing": ", ".join(found["missing"]),
+    }
 
 
 # --- power -----------------------------------------------------------------------------------------------------------
@@ -480,8 +541,9 @@ def _findings(
     chain: Mapping[str, Any],
     records: Sequence[Mapping[str, Any]],
     glass: Mapping[str, Any],
+    late: Mapping[tuple[str, str], Sequence[str]],
 ) -> list[dict[str, str]]:
-    """Everything that is not good, the worst first."""
+    """Everything that is not good, the worst first. late: what the rotation owes, by (item, host)."""
     found = []
     if not items:
         found.append({"state": "bad", "where": "Practice", "text": "Nothing is protected."})
@@ -492,6 +554,10 @@ def _findings(
             if entry["state"] in {"warn", "bad"}:
                 text = f"{words}: {entry['value']}. {entry['detail']}".strip()
                 found.append({"state": entry["state"], "where": where, "text": text})
+    for (name, host), texts in late.items():
+        more = f" and {len(texts) - SHOWN_LATE} more" if len(texts) > SHOWN_LATE else ""
+        text = f"older runs: {'; '.join(texts[:SHOWN_LATE])}{more}."
+        found.append({"state": "bad", "where": f"{name} on {host}", "text": text})
     # What a proof says about itself, such as a restore machine that could not be wiped, belongs to no item.
     for proof in [record["body"] for record in records if record["kind"] == "proof"][-1:]:
         found += [{"state": "bad", "where": "Restore machine", "text": f"{reason}."} for reason in _reasons(proof)]

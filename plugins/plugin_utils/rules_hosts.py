@@ -6,7 +6,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from ansible_collections.holdfast.practice.plugins.plugin_utils.leaves import NOT_AVAILABLE, plain_address
+from ansible_collections.holdfast.practice.plugins.plugin_utils.leaves import (
+    CONTROL_NODE,
+    NOT_AVAILABLE,
+    SSH_PORT,
+    plain_address,
+)
 from ansible_collections.holdfast.practice.plugins.plugin_utils.model import KINDS, Nas, RestoreHost, Retired
 from ansible_collections.holdfast.practice.plugins.plugin_utils.source import Problem, show
 from ansible_collections.holdfast.practice.plugins.plugin_utils.view import View, mapping, valid
@@ -33,21 +38,28 @@ def _roles(view: View) -> Iterator[Problem]:
         yield view.problem(("hosts", host), got, "one host of kind restore_host", "leave it out", key=True)
 
 
+_CARRIER = "localhost, or the address of a machine that does nothing else"
+
+
 def _restore_host_apart(view: View) -> Iterator[Problem]:
-    in_use = {getattr(host, "address", name): name for name, host in view.hosts.items()}
+    in_use = {plain_address(getattr(host, "address", name)): name for name, host in view.hosts.items()}
     in_use |= {name: name for name in view.hosts}
     for name, host in view.hosts.items():
-        if not isinstance(host, RestoreHost) or host.on == "localhost":
+        if not isinstance(host, RestoreHost):
             continue
         path = ("hosts", name, "on")
-        if host.on in in_use:
-            also = in_use[host.on]
+        if host.on == CONTROL_NODE:
+            if host.driver == "spare":
+                expected = "the address of a machine that may be erased"
+                yield view.problem(path, f"got {CONTROL_NODE}, which is no spare machine", expected)
+            if host.ssh_port != SSH_PORT:
+                got, fix = f"got {host.ssh_port}, for {CONTROL_NODE}", "write on: ADDRESS, or leave ssh_port out"
+                yield view.problem(("hosts", name, "ssh_port"), got, "a port of another machine", fix)
+        elif plain_address(host.on) in in_use:
+            also = in_use[plain_address(host.on)]
             what = f"a {view.kinds[also]}" if also == host.on else f"{also}, a {view.kinds[also]}"
             got = f"got {show(host.on)}, which is also {what} of this practice"
-            yield view.problem(path, got, "localhost", "restores are never proven on a machine that is in use")
-        else:
-            got = f"got {show(host.on)}: another carrier than localhost is {NOT_AVAILABLE}"
-            yield view.problem(path, got, "localhost")
+            yield view.problem(path, got, _CARRIER, "restores are never proven on a machine that is in use")
 
 
 def _pools(view: View) -> Iterator[Problem]:

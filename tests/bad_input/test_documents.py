@@ -220,7 +220,12 @@ BAD = {
     "exclude of a must-have": Bad('at: "21:00"', 'at: "21:00", exclude: ["*.tmp", "lett*"]', "protect.documents.exclude[1]", ('hides the must-have "/srv/clinic/documents/letters"',)),
     # I70 restore host
     "restore host in use": Bad("on: localhost", "on: server1", "hosts.proof1.on", ("which is also a server",)),
-    "restore host elsewhere": Bad("on: localhost", "on: cloud", "hosts.proof1.on", ("not available in this version",)),
+    "restore host at no address": Bad("on: localhost", "on: 198.18.0.300", "hosts.proof1.on", ("is not an IP address",)),
+    "spare machine that is the control node": Bad("driver: nspawn", "driver: spare", "hosts.proof1.on", ("which is no spare machine", "may be erased")),
+    "spare machine that is in use": Bad("driver: nspawn, on: localhost", "driver: spare, on: 198.18.0.12", "hosts.proof1.on", ("which is also server1, a server",)),
+    "port of the control node": Bad("on: localhost", "on: localhost, ssh_port: 2222", "hosts.proof1.ssh_port", ("got 2222, for localhost",)),
+    "store of another kind": Bad("on: localhost", "on: localhost, store: disk", "hosts.proof1.store", ("encrypted (on the disk",)),
+    "driver that is no role": Bad("driver: nspawn", "driver: acme.vm", "hosts.proof1.driver", ("the full name of a role",)),
     "restore host of two kinds": Bad("kind: restore_host", "kind: [restore_host, server]", "hosts.proof1.kind", ("got a list", "nas, server, standby, workstation or restore_host")),
     "second restore host": Bad("on: localhost}", "on: localhost}\n  proof2: {kind: restore_host}", "hosts.proof2", ("not available in this version",), "proof2:"),
     # parts of later versions

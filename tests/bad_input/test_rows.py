@@ -312,8 +312,8 @@ ROWS = [
     Row("I01", "a mount twice", [('at: "12:30"', 'at: "12:30", mounts: [/home, /home]')], ['20: protect.desk_files.mounts: "/home" is listed twice; expected a list of paths that must be mounted, such as [/srv/pms]; left out: those of the last good run; write it once']),
     Row("I69", "everything below", [('at: "12:30"', 'at: "12:30", exclude: ["/home/reception/Documents/*"]')], ['20: protect.desk_files.exclude[0]: the pattern "/home/reception/Documents/*" hides "/home/reception/Documents"; expected patterns that leave it in the backup']),
     # I70
-    Row("I70", "a server of the practice", [("on: localhost", "on: server1")], ['11: hosts.proof1.on: got "server1", which is also a server of this practice; expected localhost; restores are never proven on a machine that is in use']),
-    Row("I70", "another machine", [("on: localhost", "on: 198.18.0.12")], ['11: hosts.proof1.on: got "198.18.0.12", which is also server1, a server of this practice; expected localhost; restores are never proven on a machine that is in use']),
+    Row("I70", "a server of the practice", [("on: localhost", "on: server1")], ['11: hosts.proof1.on: got "server1", which is also a server of this practice; expected localhost, or the address of a machine that does nothing else; restores are never proven on a machine that is in use']),
+    Row("I70", "another machine", [("on: localhost", "on: 198.18.0.12")], ['11: hosts.proof1.on: got "198.18.0.12", which is also server1, a server of this practice; expected localhost, or the address of a machine that does nothing else; restores are never proven on a machine that is in use']),
     Row("I70", "space without unit", [("on: localhost", "on: localhost, space: 500")], ['11: hosts.proof1.space: got 500 (integer); expected how much room it has for restored data, such as "500GiB" (KiB, MiB, GiB, TiB)']),
 ]  # fmt: skip
 

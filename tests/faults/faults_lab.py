@@ -52,7 +52,9 @@ class Practice:
         environment["ANSIBLE_CALLBACKS_ENABLED"] = "holdfast.practice.verdict"
         command = [str(REPO / ".venv/bin/ansible-playbook"), "-i", str(self.folder), "playbooks/prove.yml"]
         command += ["--vault-id", f"harbour-street@{self.folder}/.vault-password", "-e", f"items={items}"]
-        command += ["-e", "restore_host_root=/var/lib/holdfast/restore-faults", *options]
+        # labs side by side must not take each other's machines away
+        root = Path(f"/var/lib/holdfast/restore-faults-{Path(os.environ['HOLDFAST_LAB_FOLDER']).name}")
+        command += ["-e", f"restore_host_root={root}", *options]
         ledger = self.folder / "evidence/ledger.jsonl"
         before = len(ledger.read_text().splitlines()) if ledger.exists() else 0
         done = subprocess.run(command, cwd=REPO, env=environment, text=True, capture_output=True, check=False)
@@ -60,6 +62,5 @@ class Practice:
         records = ledger.read_text().splitlines()
         assert len(records) == before + 1, done.stdout[-4000:] + done.stderr[-2000:]
         body = json.loads(records[-1])["record"]["body"]
-        left = Path("/var/lib/holdfast/restore-faults/harbour-street")
-        assert not left.exists(), "the machine with restored data was left behind"
+        assert not (root / "harbour-street").exists(), "the machine with restored data was left behind"
         return Proof(done.returncode, body, done.stdout + done.stderr)

@@ -128,6 +128,26 @@ def test_a_proof_passes_again_after_the_fault_is_undone(practice):
     assert {i["item"] for i in body["items"]} == {"clinical_db"}
 
 
+def test_a_proof_of_the_oldest_run_takes_the_older_of_two(practice):
+    """Judged against its own oracle, and recorded as what it is."""
+    proofs = [r["body"] for r in practice.records() if r["kind"] == "proof"]
+    first = next(row for row in proofs[0]["items"] if row["item"] == "documents")
+    assert practice.play("backup.yml").returncode == 0
+    newest = json.loads((practice.folder / "results/status/server1/documents.json").read_text())["snapshots"]["oracle"]
+    assert newest != first["snapshots"]["oracle"], "there is one run only: this proves nothing"
+    done = practice.play("prove.yml", "-e", "items=documents", "-e", "which=oldest")
+    assert done.returncode == 0, done.stdout[-3000:]
+    body = last(practice, "proof")
+    (row,) = body["items"]
+    assert (body["verdict"], row["which"], row["copy"]) == ("PASS", "oldest", "onsite")
+    assert row["snapshots"] == first["snapshots"]
+    assert row["arrived"] == first["arrived"]
+    assert row["class"] in {"hourly", "other"}  # of one hour the last counts
+    assert sum(row["kept"].values()) >= 2
+    assert row["levels"]["files"]["checked"] == first["levels"]["files"]["checked"]
+    assert "data_loss_s" not in row["figures"]
+
+
 def test_no_secret_shows_in_verbose_output(practice):
     secrets = practice.secrets()
     for playbook, options in [("site.yml", ["-vvv", "--diff"]), ("backup.yml", ["-vvv"]), ("prove.yml", ["-vvv"])]:

@@ -15,6 +15,7 @@ from types import SimpleNamespace
 import pytest
 from ansible_collections.holdfast.practice.plugins.module_utils import (
     agent,
+    agent_files,
     agent_host,
     agent_job,
     agent_progress,
@@ -337,7 +338,7 @@ class Busy:
     """A backup of a folder of three letters with restic played: it stores what is there, then ``afterwards`` happens."""
 
     def __init__(self, places, folder, **job):
-        self.folder, self.code, self.said = folder, 0, ""
+        self.folder, self.code, self.said, self.commands = folder, 0, "", []
         self.before = self.afterwards = self.pass_over = lambda *_path: None
         folder.mkdir()
         for name in ("a", "b", "c"):
@@ -346,19 +347,23 @@ class Busy:
         self.backup.job = agent_job.parse(json.dumps({**JOB, "paths": [str(folder)], **job}))
         self.backup.places, self.backup.run_id, self.backup.outcome = places, "R", agent_run.Outcome()
         self.backup.children, self.backup.troubles = self, []
+        self.doors = []
+        self.backup._open_door = lambda: self.doors.append(list(self.backup.outcome.holds))
         self.backup.progress = agent_progress.Progress(lambda _now: None, "documents", "R")
         self.backup.restic = SimpleNamespace(repository=restic.Repository("rest:x", "/p"), env={})
 
     def run(self, argv, _env, _stdin=b"", _take=None):
+        self.commands.append(argv)
         if "ls" in argv:
             return 0, self.listing, ""
         self.before()
         files = [path for path in sorted(self.folder.rglob("*")) if path.is_file() and not self.pass_over(path)]
         nodes = [{"struct_type": "node", "type": "file", "path": str(path), "size": 1} for path in files]
         self.listing = "\n".join(json.dumps(node) for node in nodes)
+        size = sum(path.stat().st_size for path in files)
         self.afterwards()
         summary = {"message_type": "summary", "snapshot_id": "a" * 64, "total_files_processed": len(files)}
-        return self.code, json.dumps(summary), self.said
+        return self.code, json.dumps({**summary, "total_bytes_processed": size}), self.said
 
     def go(self):
         """Return the oracle's files by name, and the reasons."""
@@ -366,11 +371,13 @@ class Busy:
         oracle = {"database": None}
         self.backup._back_up_files(oracle)
         reasons = [reason["code"] for reason in self.backup.outcome.reasons]
-        return {Path(e["path"]).name: e["volatile"] for e in oracle["files"]["manifest"]}, reasons
+        return {Path(e["path"]).name: e["volatile"] for e in oracle["files"]["manifest"].entries()}, reasons
 
 
-@pytest.fixture
-def busy(places, tmp_path):
+@pytest.fixture(params=["little", "much"])
+def busy(places, tmp_path, monkeypatch, request):
+    if request.param == "much":
+        monkeypatch.setattr(agent_files, "LITTLE_FILES", -1)
     return Busy(places, tmp_path / "letters")
 
 
@@ -387,6 +394,77 @@ def test_a_busy_day_is_a_good_backup(busy):
 
     busy.before, busy.afterwards = before, afterwards
     assert busy.go() == ({"b": True, "c": False, "new": True, "passing": True}, [])
+
+
+@pytest.mark.parametrize("little", [True, False])
+def test_the_oracles_restic_starts_with_the_holds_of_the_run_and_waits_where_there_is_much_to_read(
+    busy, monkeypatch, little
+):
+    stands = {"run": "R0", "since": "2026-11-24T00:00:00Z", "reasons": [["suspect_magic", "x"]], "figures": []}
+    agent_host.write_json(busy.backup.places.tripwires("documents"), {"suspect": {**stands, "examples": []}})
+    monkeypatch.setattr(agent_files, "LITTLE_FILES", 3)
+    monkeypatch.setattr(agent_files, "LITTLE_BYTES", 3 if little else 2)
+    busy.afterwards = lambda: busy.doors.append("restic has read")
+    oracle, reasons = busy.go()
+    assert (oracle, reasons) == ({"a": False, "b": False, "c": False}, ["suspect_magic"])
+    assert busy.doors == ([["suspect"], "restic has read"] if little else ["restic has read", ["suspect"]])
+
+
+def test_nothing_is_stored_or_hashed_before_the_files_are_judged(busy, monkeypatch):
+    monkeypatch.setattr(agent_files, "hash_file", lambda *_arguments: pytest.fail("it was read"))
+    busy.backup.job = agent_job.parse(json.dumps({**JOB, "paths": [str(busy.folder)], "min_files": 4}))
+    busy.before = lambda: pytest.fail("restic ran")
+    with pytest.raises(agent_repository.RunError, match="3 files found"):
+        busy.go()
+    assert busy.doors == []
+
+
+@pytest.mark.parametrize("little", [True, False])
+def test_hashing_that_breaks_ends_the_run(busy, monkeypatch, little):
+    monkeypatch.setattr(agent_files, "LITTLE_FILES", 3 if little else 2)
+
+    def broken(*_arguments):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(agent_files, "hash_file", broken)
+    with pytest.raises(ZeroDivisionError):
+        busy.go()
+    assert busy.doors == []
+
+
+@pytest.mark.parametrize(
+    ("harm", "listed"),
+    [
+        (lambda _busy: None, False),
+        (lambda busy: (busy.folder / "a").write_text("A"), False),
+        (lambda busy: (busy.folder / "a").unlink(), True),
+        (lambda busy: (busy.folder / "d").write_text("d"), True),
+        (lambda busy: setattr(busy, "code", 3), True),
+        (lambda busy: setattr(busy, "pass_over", lambda path: path.name == "a"), True),
+    ],
+)
+def test_the_snapshot_is_listed_where_numbers_do_not_tell_what_is_in_it(busy, harm, listed):
+    busy.before = lambda: harm(busy)
+    busy.go()
+    assert any("ls" in command for command in busy.commands) is listed
+    assert not any("--verbose=2" in command for command in busy.commands)
+
+
+def test_a_file_that_restic_took_for_another_is_noticed_by_the_size(busy):
+    """As many files, and none came or went: what is not what was looked at has other bytes."""
+    (busy.folder.parent / "other").write_text("other")
+    busy.pass_over = lambda path: path.name == "a"
+    rglob = type(busy.folder).rglob
+    busy.folder = SimpleNamespace(rglob=lambda _all: [*rglob(folder, "*"), folder.parent / "other"])
+    folder = Path(busy.backup.job.paths[0])
+    assert busy.go()[1] == ["coverage_gap"]
+
+
+def test_with_excludes_only_names_tell_what_is_in_a_snapshot(places, tmp_path):
+    busy = Busy(places, tmp_path / "letters", exclude=["*.tmp"])
+    busy.go()
+    assert "--verbose=2" in busy.commands[0]
+    assert "ls" in busy.commands[1], "restic did not tell of every file, and was believed"
 
 
 def test_a_file_that_restic_passed_over_makes_the_run_incomplete(busy):

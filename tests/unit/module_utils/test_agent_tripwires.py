@@ -42,7 +42,7 @@ class Host:
         for n in range(40):
             self.letter(n).write_bytes(PDF + b"%d" % n)
         self.lay()
-        self.cache: dict[str, list] = {}
+        self.cache: dict[str, bytes] = {}
         self.runs = 0
 
     def letter(self, n: int) -> Path:
@@ -57,17 +57,14 @@ class Host:
 
     def run(self, keep: bool = True) -> set[str]:
         self.runs += 1
-        wires = agent_tripwires.Wires(self.job, self.places, f"R{self.runs}", self.cache)
-        manifest, _kept = agent_files.build([str(self.folder)], [], self.cache, see=wires.see)
+        wires = agent_tripwires.Wires(self.job, self.places, f"R{self.runs}", len(self.cache))
+        manifest = agent_files.survey([str(self.folder)], [], self.cache)
+        agent_files.hash_new(manifest, wires.see)
         found = wires.judge(manifest, [str(self.folder)])
         self.manifest, self.section, self.messages = manifest, wires.section(), [each.message for each in found]
         if keep:
             # what the cache would be, were the files older than two seconds
-            self.cache = {
-                e["path"]: [e["size"], e["mtime_ns"], e["ctime_ns"], Path(e["path"]).stat().st_ino, e["blake2b"],
-                            manifest.looks.get(e["path"], "")]
-                for e in manifest.entries
-            }  # fmt: skip
+            self.cache = manifest.files
             wires.keep()
         return {each.code for each in found}
 
@@ -169,11 +166,11 @@ def test_our_own_file_makes_no_folder_full(host):
 def test_what_the_document_leaves_out_now_is_not_gone(host):
     text = json.loads(host.text)
     host.job = agent_job.parse(json.dumps({**text, "paths": [str(host.folder / "letter 1.pdf")], "tripwires": {}}))
-    wires = agent_tripwires.Wires(host.job, host.places, "R", host.cache)
+    wires = agent_tripwires.Wires(host.job, host.places, "R", len(host.cache))
     roots = [str(host.folder / "letter 1.pdf")]
-    manifest, _kept = agent_files.build(roots, [], host.cache, see=wires.see)
+    manifest = agent_files.survey(roots, [], host.cache)
     assert wires.judge(manifest, roots) == []
-    manifest, _kept = agent_files.build([str(host.folder)], ["letter 3*"], host.cache, see=wires.see)
+    manifest = agent_files.survey([str(host.folder)], ["letter 3*"], host.cache)
     assert wires.judge(manifest, [str(host.folder)]) == []
     assert host.state["history"][-1]["gone"] == 0
 

@@ -106,15 +106,15 @@ class Practice:
         return self.random.sample([p for p in sorted(self.files) if not kinds or tripwires.ending(p) in kinds], n)
 
     def run(self, settings: Settings | None = None, learn: bool = True) -> list[str]:
-        tally = tripwires.Tally(self.before)
+        tally = tripwires.Tally(len(self.before))
         now = {}
         for path, content in self.files.items():
-            digest = hashlib.blake2b(content).hexdigest()
+            digest = hashlib.blake2b(content).digest()
             known = self.before.get(path)
-            if not known or known[4] != digest:
+            if known != digest:
                 tally.see(path, known, digest, content[: tripwires.HEAD_BYTES])
-            now[path] = [0, 0, 0, 0, digest, ""]
-        gone = set(self.before) - set(now)
+            now[path] = digest
+        gone = {path: digest for path, digest in self.before.items() if path not in now}
         figures = tally.figures(len(now), gone)
         found = tripwires.judge(figures, self.history, settings or Settings())
         self.before = now
@@ -250,10 +250,10 @@ def test_damaged_history_is_no_reason_to_fail(practice):
 
 def test_a_message_names_no_file(practice):
     practice.encrypt(practice.files)
-    found = tripwires.Tally(practice.before)
+    found = tripwires.Tally(len(practice.before))
     for path, content in practice.files.items():
-        found.see(path, practice.before[path], "other", content[:2048])
-    findings = tripwires.judge(found.figures(len(practice.files), set()), [], Settings(), (2, 1, 1))
+        found.see(path, practice.before[path], b"other", content[:2048])
+    findings = tripwires.judge(found.figures(len(practice.files), {}), [], Settings(), (2, 1, 1))
     assert len(findings) == 4
     for finding in findings:
         assert "letter" not in finding.message

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 
 import pytest
 from ansible_collections.holdfast.practice.plugins.module_utils import canary, verify
@@ -118,10 +119,9 @@ def good(item):
 MACHINE = {"driver": "nspawn", "created": True, "disposed": True, "seconds": 1.0}
 
 
-def conclude(items=(WANTED,), selected=(), fetched=None, machine=MACHINE):
-    return verify.conclude(
-        "harbour", items, selected, good("documents") if fetched is None else fetched, {}, {}, machine
-    )
+def conclude(items=(WANTED,), planned=None, fetched=None, machine=MACHINE):
+    rows = items if planned is None else planned
+    return verify.conclude("harbour", items, rows, good("documents") if fetched is None else fetched, {}, {}, machine)
 
 
 def test_a_proof_of_everything_passes():
@@ -129,15 +129,46 @@ def test_a_proof_of_everything_passes():
     assert (body["verdict"], body["scope"], body["not_run"]) == (PASS, "all", [])
 
 
+def test_a_machine_that_could_not_be_had_is_inconclusive_and_says_why():
+    broken = {"code": "not_enough_memory", "message": "the carrier has 1 byte of memory available"}
+    body = conclude(fetched={}, machine={**MACHINE, "created": False, "disposed": False, "broken": broken})
+    assert body["verdict"] == INCONCLUSIVE
+    assert body["reasons"] == [broken]
+    assert "broken" not in body["machine"]
+
+
+@pytest.mark.parametrize(
+    ("disposal", "words"),
+    [
+        (
+            {"store": "encrypted", "deleted": True, "key_destroyed": True},
+            ["  restored data: encrypted, deleted, key destroyed"],
+        ),
+        ({"store": "encrypted", "deleted": True, "key_destroyed": False}, ["  restored data: encrypted, deleted"]),
+        ({}, []),
+    ],
+)
+def test_people_are_told_what_became_of_restored_data(disposal, words):
+    lines = verify.describe(conclude(machine={**MACHINE, "disposal": disposal}))
+    assert [line for line in lines if "restored data" in line] == words
+
+
 def test_what_was_not_reached_is_named_and_inconclusive():
     body = conclude(fetched={})
     assert body["verdict"] == INCONCLUSIVE
-    assert body["not_run"] == [{"item": "documents", "host": "server1", "why": "the run ended before it"}]
+    row = {
+        "item": "documents",
+        "host": "server1",
+        "which": "newest",
+        "copy": "onsite",
+        "why": "the run ended before it",
+    }
+    assert body["not_run"] == [row]
 
 
 def test_a_level_that_was_left_out_is_named_and_never_a_pass():
     body = verify.conclude(
-        "harbour", [WANTED], [], {"documents": part(arrival=[], files=[])}, {}, {}, MACHINE, ["arrival", "files"]
+        "harbour", [WANTED], [WANTED], {"documents": part(arrival=[], files=[])}, {}, {}, MACHINE, ["arrival", "files"]
     )
     (item,) = body["items"]
     assert (body["verdict"], body["levels"], body["not_run"]) == (INCONCLUSIVE, ["arrival", "files"], [])
@@ -145,21 +176,18 @@ def test_a_level_that_was_left_out_is_named_and_never_a_pass():
         "the level structure was left out (--tags, --skip-tags)"
     ]
     bad = {"documents": part(arrival=[], files=[Reason("files_missing", "")])}
-    assert verify.conclude("harbour", [WANTED], [], bad, {}, {}, MACHINE, ["files"])["verdict"] == FAIL
+    assert verify.conclude("harbour", [WANTED], [WANTED], bad, {}, {}, MACHINE, ["files"])["verdict"] == FAIL
 
 
 def test_where_only_the_structure_was_asked_for_the_rest_did_not_end_early():
     read = {"server1": part(structure=[])}
-    body = verify.conclude("harbour", [WANTED], [], {}, read, {}, MACHINE, ["structure"])
+    body = verify.conclude("harbour", [WANTED], [WANTED], {}, read, {}, MACHINE, ["structure"])
     assert (body["verdict"], body["not_run"]) == (INCONCLUSIVE, [])
     assert body["items"][0]["levels"]["structure"]["verdict"] == PASS
 
 
 def test_what_was_not_asked_for_is_named_and_no_part_of_the_verdict():
-    other = (
-        WANTED._replace(item="other") if hasattr(WANTED, "_replace") else Wanted(**{**vars(WANTED), "item": "other"})
-    )
-    body = conclude(items=(WANTED, other), selected=("documents",))
+    body = conclude(items=(WANTED, replace(WANTED, item="other")), planned=(WANTED,))
     assert (body["verdict"], body["scope"]) == (PASS, "part")
     assert [row["item"] for row in body["not_run"]] == ["other"]
     assert [row["item"] for row in body["items"]] == ["documents"]
@@ -167,7 +195,39 @@ def test_what_was_not_asked_for_is_named_and_no_part_of_the_verdict():
 
 def test_a_proof_of_nothing_is_a_failure():
     assert conclude(items=(), fetched={})["verdict"] == FAIL
-    assert conclude(selected=("nowhere",))["verdict"] == FAIL
+    assert conclude(planned=())["verdict"] == FAIL
+    nothing = conclude(fetched={"documents": {"passed_over": "no such run", "levels": {}, "figures": {}}})
+    assert nothing["verdict"] == FAIL
+    assert nothing["not_run"][0]["why"] == "no such run"
+
+
+def test_an_older_run_of_the_same_item_is_a_row_of_its_own():
+    older = replace(WANTED, id="server1.documents.onsite.rotation", which="rotation")
+    bad = part(arrival=[], files=[Reason("files_missing", "gone")], structure=[])
+    bad.update({"class": "daily", "kept": {"daily": 3}, "arrived": "2026-10-01T20:00:00Z"})
+    body = conclude(planned=(WANTED, older), fetched={**good("documents"), older.key: bad})
+    assert [(row["which"], row["verdict"], row["class"]) for row in body["items"]] == [
+        ("newest", PASS, None),
+        ("rotation", FAIL, "daily"),
+    ]
+    assert (body["verdict"], body["scope"], body["items"][1]["kept"]) == (FAIL, "all", {"daily": 3})
+    assert "FAIL: documents of server1 (rotation, daily, 2026-10-01T20:00:00Z)" in "\n".join(verify.describe(body))
+
+
+def test_an_older_run_that_is_not_there_takes_nothing_from_the_newest():
+    older = replace(WANTED, id="older", which="rotation")
+    passed_over = {"passed_over": "no run but the newest is kept", "levels": {}, "figures": {}}
+    body = conclude(planned=(WANTED, older), fetched={**good("documents"), "older": passed_over})
+    assert (body["verdict"], len(body["items"])) == (PASS, 1)
+    assert "not run: documents of server1 (rotation): no run but the newest" in "\n".join(verify.describe(body))
+
+
+def test_only_newest_runs_tell_of_loss_and_of_the_time_to_come_back():
+    older = replace(WANTED, id="older", which="oldest")
+    slow = {"levels": {}, "figures": {"age_s": 9e6, "phases": {"fetch_s": 1, "load_s": 2000}}}
+    body = conclude(planned=(WANTED, older), fetched={**good("documents"), "older": slow})
+    assert body["items"][1]["figures"]["restore_s"] == 2001
+    assert (body["figures"]["age_s"], body["figures"]["restore_s"]) == (None, 0)
 
 
 @pytest.mark.parametrize(
@@ -217,7 +277,7 @@ def test_other_times_are_refused(text):
 def test_the_newest_is_chosen_by_arrival_and_not_by_what_the_client_claims():
     forged = snapshot("c", at=NOW + 9e8)
     arrivals = {**ARRIVALS, forged.id: NOW - 90000}
-    assert verify.choose(WANTED, [ORACLE, forged, FILES], arrivals).oracle == ORACLE
+    assert [run.oracle for run in verify.runs_of(WANTED, [forged, ORACLE, FILES], arrivals)] == [ORACLE, forged]
 
 
 @pytest.mark.parametrize(
@@ -234,7 +294,7 @@ def test_the_newest_is_chosen_by_arrival_and_not_by_what_the_client_claims():
 )
 def test_no_run_to_choose(snapshots, arrivals, code, verdict):
     with pytest.raises(NothingMoreError) as caught:
-        verify.choose(WANTED, snapshots, arrivals)
+        verify.runs_of(WANTED, snapshots, arrivals)
     assert [(reason.code, reason.verdict) for reason in caught.value.reasons] == [(code, verdict)]
 
 
@@ -306,6 +366,12 @@ def test_age_is_judged_by_both_clocks(taken, arrived, want, loss):
     assert figures["data_loss_s"] == loss
 
 
+def test_an_older_run_is_meant_to_be_old():
+    older = replace(WANTED, which="oldest")
+    judged, figures = verify.judge_arrival(older, Run(ORACLE, NOW - 9e7), NOW - 9e7, NOW, [])
+    assert (judged["verdict"], figures) == (PASS, {"age_s": 9e7})
+
+
 def test_an_old_backup_is_spelt_out():
     judged, _ = verify.judge_arrival(WANTED, Run(ORACLE, NOW - 259200), NOW - 259200, NOW, [])
     assert judged["reasons"][0]["message"] == "RPO exceeded: 72h > 24h"
@@ -323,13 +389,15 @@ def held(each, hold="suspect"):
     [
         ([held(ORACLE), snapshot("c", run="R0")], {ORACLE.id: NOW - 600, "c" * 64: NOW - 9000}, "c"),
         ([held(ORACLE), snapshot("c"), snapshot("d")], {"c" * 64: NOW - 50, "d" * 64: NOW - 9000}, "c"),  # by arrival
-        ([held(ORACLE), held(snapshot("c"), "unclean-boot")], {ORACLE.id: NOW, "c" * 64: NOW}, None),
-        ([held(ORACLE), snapshot("c", job="other"), FILES], {"c" * 64: NOW, FILES.id: NOW}, None),
+        ([held(ORACLE), held(snapshot("c"), "unclean-boot")], {ORACLE.id: NOW, "c" * 64: NOW - 1}, None),
+        ([held(ORACLE), snapshot("c", job="other"), FILES], {"c" * 64: NOW - 1, FILES.id: NOW - 1}, None),
         ([held(ORACLE), snapshot("c")], {ORACLE.id: NOW}, None),  # never arrived
+        ([ORACLE, snapshot("c")], {ORACLE.id: NOW, "c" * 64: NOW - 9000}, "c"),  # not itself, though nobody holds it
+        ([ORACLE, snapshot("c")], {ORACLE.id: NOW, "c" * 64: NOW + 9000}, None),  # nor a later one
     ],
 )
 def test_the_last_clean_run(snapshots, arrivals, want):
-    found = verify.last_clean(WANTED, snapshots, arrivals)
+    found = verify.last_clean(WANTED, snapshots, arrivals, Run(ORACLE, NOW))
     assert (found.oracle.id[0] if found else None) == want
 
 
@@ -360,7 +428,7 @@ def test_a_suspect_run_is_no_good_backup_and_the_last_clean_one_is_named():
         assert (reason.code, reason.verdict) == ("suspect", FAIL)
         assert "snapshot cccccccc, arrived 2027-01-15T05:30:00Z" in reason.message
     (reason,) = verify.check_held(oracle(holds=["suspect"]), Run(ORACLE, NOW), None)
-    assert "No run without suspicion is left" in reason.message
+    assert "No earlier run without suspicion is left" in reason.message
     assert verify.check_held(oracle(holds=["unclean-boot"]), Run(ORACLE, NOW), None) == []
     assert verify.check_held(oracle(), Run(ORACLE, NOW), clean) == []
 

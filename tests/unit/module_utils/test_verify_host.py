@@ -333,6 +333,14 @@ def test_how_far_a_restore_is_can_be_seen(world):
     assert {env["RESTIC_PROGRESS_FPS"] for env in restores} == {"1"}
 
 
+def test_what_another_item_drew_is_not_how_far_this_one_is(world):
+    (world.folder / "proof").mkdir()
+    (world.folder / verify_host.PROGRESS_FILE).write_text('{"phase": "verify"}')
+    world.fail["cat"] = Done(12, b"", "", 1.0)
+    world.fetch()
+    assert not (world.folder / verify_host.PROGRESS_FILE).exists()
+
+
 def test_known_snapshots_have_to_be_there(world):
     assert "known_snapshot_missing" in codes(world.fetch(known=["d" * 64]))
 
@@ -533,15 +541,9 @@ SOFTWARE = {
     "ask": {"it": {"command": ["/bin/true"]}},
 }
 FILES = Wanted(
-    "harbour",
-    "documents",
-    "documents",
-    "server1",
-    "server1",
-    86400,
-    14400,
-    ("arrival", "files", "application"),
-    SOFTWARE,
+    *("harbour", "documents", "documents", "server1", "server1", 86400, 14400),
+    levels=("arrival", "files", "application"),
+    application=SOFTWARE,
 )
 
 
@@ -676,3 +678,73 @@ def test_a_file_gets_what_a_command_prints(tmp_path):
 
 def test_a_missing_program_is_an_answer():
     assert run(["/nowhere/restic"], {}, 5).rc == 127
+
+
+def test_a_machine_without_a_leader_is_the_one_this_runs_on():
+    ran = []
+    machine = verify_host.Machine(0, 60, lambda argv, env, timeout, stdin: ran.append(argv))
+    machine.call("psql", user="postgres")
+    assert ran == [["runuser", "-u", "postgres", "--", "psql"]]
+
+
+# --- which run, and what it measures
+
+
+def two_runs(world):
+    """Beside the run of the world an older one, whose oracle is "o"."""
+    tags = ["practice=harbour", "job=clinical_db", "run=R1", "part=oracle"]
+    older = {"id": "d" * 64, "time": utc(NOW - 40 * 86400), "hostname": "server1", "tags": tags}
+    listed = [*world.snapshots(), older]
+    world.snapshots = lambda: listed
+    return {**dict.fromkeys(IDS.values(), NOW - 600), older["id"]: NOW - 40 * 86400 + 60}
+
+
+def test_an_older_run_is_restored_into_a_folder_of_its_own(world):
+    older = replace(WANTED, id="server1.clinical_db.onsite.oldest", which="oldest")
+    arrivals = two_runs(world)
+    part = world.fetch(arrivals, wanted=older)
+    dumped = next(argv for argv, _env in world.calls if "dump" in argv)
+    assert "d" * 64 in dumped, "the oracle that was read is not that of the older run"
+    assert part["snapshots"]["oracle"] == "d" * 64
+    assert part["arrived"] == utc(NOW - 40 * 86400 + 60)
+    assert (part["class"], part["kept"]) == ("other", {"other": 2})  # no rules were given
+    targets = [argv[argv.index("--target") + 1] for argv, _env in world.calls if "--target" in argv]
+    assert targets == [f"/srv/holdfast-restore/{older.key}/{part}" for part in ("files", "database")]
+
+
+def test_there_being_no_older_run_is_no_fault(world):
+    older = replace(WANTED, id="x", which="rotation")
+    part = world.fetch(wanted=older)
+    assert part == {"passed_over": "no run but the newest is kept", "levels": {}, "figures": {}}
+    assert not [argv for argv, _env in world.calls if "restore" in argv]
+
+
+def test_a_fetch_measures_what_a_line_has_to_carry_and_counts_types(world):
+    world.oracle["files"]["tripwires"] = {
+        "types": {"jpg": {"files": 2, "wrong": 0}, "anna-smith": {"files": 1, "wrong": 0}}
+    }
+    world.total = 4711
+    part = world.fetch()
+    assert part["figures"]["transfer_bytes"] == 4711
+    raw = next(argv for argv, _env in world.calls if "raw-data" in argv)
+    assert {IDS["files"], IDS["database"]} < set(raw)
+    assert part["figures"]["types"] == {"jpg": 2}, "an ending that nobody knows may be a name"
+
+
+def test_the_loss_is_counted_from_records_that_came_back(world, monkeypatch):
+    probes = {"newest_entry": utc(NOW - 900), "newest_letter": utc(NOW - 60), "patients": "7"}
+    restored = same(world, probes=probes)
+    part, _machine = judged(world, monkeypatch, restored, database={"probes": {**probes, "newest_letter": utc(NOW)}})
+    assert part["figures"]["records"] == {"newest_entry": 900.0}, "a record that differs is nothing to count from"
+    assert {"load_s", "first_query_s"} <= set(part["figures"]["phases"])
+
+
+def test_an_older_run_tells_of_no_loss(world, monkeypatch):
+    restored = same(world, probes={"newest_entry": utc(NOW - 900)})
+    monkeypatch.setattr(database_engine, "read_database", lambda *_a, **_k: restored)
+    older = replace(WANTED, id="x", which="oldest")
+    world.fetch(two_runs(world), wanted=older)
+    machine = verify_host.Machine(4711, 60, Machine(sh=Done(0, b"/usr/bin/pg_amcheck\n", "", 0.1)))
+    part = judge(older, str(world.folder), machine, 2.0)
+    assert part["figures"]["tables"] == 1
+    assert "records" not in part["figures"]

@@ -58,7 +58,7 @@ def test_what_became_of_a_file(tmp_path, before, now, states, want):
 def judged(tmp_path, before, now, spoilt=(), **noted):
     found = since_of(tmp_path, before, now, dict.fromkeys(spoilt, ("same", "magic")))
     looks = {("pdf", "magic"): len(spoilt), ("pdf", ""): len(now) - len(spoilt)}
-    reasons, notes = check_since(noted, looks, found, CLEAN, CLEAN)
+    reasons, notes = check_since(noted, looks, found, CLEAN)
     assert not any("/d/" in reason.message for reason in [*reasons, *notes])
     return [reason.code for reason in reasons], [note.code for note in notes]
 
@@ -107,9 +107,9 @@ def test_what_is_suspicious(tmp_path, now, spoilt, noted, want):
     assert judged(tmp_path, OLD, now, spoilt, **noted) == want
 
 
-def test_the_last_clean_run_is_named(tmp_path):
+def test_the_run_in_which_they_were_fine_is_named(tmp_path):
     found = since_of(tmp_path, OLD, busy(10, mtime_ns=5))
-    (reason,), _notes = check_since({}, {}, found, CLEAN, CLEAN)
+    (reason,), _notes = check_since({}, {}, found, CLEAN)
     assert "10 files have other content than on 2026-09-21 with the size and time that they had" in reason.message
-    assert "The last clean run is that of oracle snapshot cccccccc" in reason.message
+    assert "They were fine in the run of oracle snapshot cccccccc, arrived 2026-09-21T" in reason.message
     assert json.dumps(reason.public())

@@ -29,7 +29,13 @@ def run(capsys, **args):
 
 
 def results():
-    fetched = {"item": "documents", "host": "server1", "levels": {"arrival": LEVEL, "files": LEVEL}, "figures": {}}
+    fetched = {
+        "row": "documents",
+        "item": "documents",
+        "host": "server1",
+        "levels": {"arrival": LEVEL, "files": LEVEL},
+        "figures": {},
+    }
     return {"fetched": [fetched], "structures": [{"item": "", "host": "server1", "levels": {"structure": LEVEL}}]}
 
 
@@ -91,6 +97,13 @@ def test_check_mode_restores_nothing_and_claims_nothing(capsys):
     assert result["levels"]["files"]["reasons"][0]["code"] == "check_mode"
 
 
+def test_what_was_planned_is_concluded_and_the_rest_is_named(capsys):
+    other = {**ITEM, "item": "other", "job": "other"}
+    result = run(capsys, phase="conclude", items=[ITEM, other], planned=[ITEM], results=results(), machine=MACHINE)
+    assert (result["verdict"], result["body"]["scope"]) == ("PASS", "part")
+    assert [row["item"] for row in result["body"]["not_run"]] == ["other"]
+
+
 @pytest.mark.parametrize(
     ("args", "names"),
     [
@@ -100,6 +113,9 @@ def test_check_mode_restores_nothing_and_claims_nothing(capsys):
             {"phase": "fetch", "items": [], "folder": "/x", "repository_password": "one-1", "rest_password": "two-2"},
             "needs an item",
         ),
+        ({"phase": "judge", "folder": "/x", "leader": 1, "timezone": "Nowhere/Else"}, "install tzdata"),
+        ({"phase": "judge", "folder": "/x", "leader": 1, "history": {"runs": {"a": "noon"}}}, "no RFC 3339 time"),
+        ({"phase": "judge", "folder": "/x", "leader": 1, "items": [{**ITEM, "which": "../x"}]}, "expected newest"),
         ({"phase": "conclude", "items": [{**ITEM, "levels": ["speed"]}]}, "levels"),
     ],
 )
@@ -130,7 +146,7 @@ def test_software_that_nobody_described_is_said_to_be_not_promised(capsys):
 
 def test_software_that_answered_counts_and_its_time_is_part_of_the_way_back(capsys):
     judged = {
-        "item": "documents", "host": "server1", "levels": {"application": LEVEL},
+        "row": "documents", "item": "documents", "host": "server1", "levels": {"application": LEVEL},
         "figures": {"phases": {"application_s": 12.5}},
     }  # fmt: skip
     item = software({"it": {"port": 80}})

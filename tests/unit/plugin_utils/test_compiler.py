@@ -67,7 +67,8 @@ def test_variables_of_all_hosts():
     assert variables["practice_timezone"] == "Australia/Sydney"
     assert variables["practice_evidence_dir"] == "/practices/harbour-street/evidence"
     summary = variables["practice_summary"]
-    assert summary["objectives"] == {"rpo_s": 86400, "rto_s": 14400}
+    promised = {"rpo_s": 86400, "rto_s": 14400, "rto_offsite_s": 14400, "proven_s": 180 * 86400}
+    assert summary["objectives"] == promised
     assert summary["hosts"]["proof1"] == {"kind": "restore_host", "address": None}
     assert summary["items"]["clinical_db"] == {
         "hosts": ["server1"],
@@ -373,6 +374,15 @@ def test_the_lab_builds_the_image_that_the_example_asks_for():
     assert set(lab["lab_engines"]) == set(compiled(text).host_vars["proof1"]["restore_host_packages"])
 
 
+def test_restore_host_on_another_machine():
+    elsewhere = "driver: nspawn, on: 198.18.0.29, ssh_port: 2222, space: 9GiB"
+    variables = changed(("driver: nspawn, on: localhost", elsewhere)).host_vars["proof1"]
+    assert "ansible_connection" not in variables
+    assert (variables["ansible_host"], variables["ansible_port"]) == ("198.18.0.29", 2222)
+    assert "StrictHostKeyChecking=yes" in variables["ansible_ssh_common_args"]
+    assert (variables["restore_host_store"], variables["restore_host_size"]) == ("encrypted", 9 << 30)
+
+
 def test_restore_host():
     variables = compiled().host_vars["proof1"]
     assert variables["ansible_connection"] == "local"
@@ -386,6 +396,7 @@ def test_restore_host():
         "item": "desk_files",
         "job": "desk_files",
         "host": "desk1",
+        "copy": "onsite",
         "repository": {"url": "rest:https://198.18.0.11:8000/desk1/", "username": "desk1", "certificate": "PEM"},
         "rpo_s": 86400,
         "rto_s": 14400,
@@ -393,6 +404,9 @@ def test_restore_host():
     }
     assert SECRET not in json.dumps(variables["restore_verify_items"])
     assert variables["restore_verify_turns"]["clinical_db"] == "daily"
+    assert variables["restore_verify_older"] == {"clinical_db": 1, "documents": 3, "desk_files": 3}
+    assert variables["restore_verify_rules"]["proven_s"] == 180 * 86400
+    assert list(variables["restore_verify_rules"]["within"]) == ["hourly", "daily", "weekly", "monthly", "yearly"]
     assert variables["restore_verify_turns"]["documents"] in ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
     assert list(variables["restore_verify_credentials"]) == ["server1", "desk1"]
 

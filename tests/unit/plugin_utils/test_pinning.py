@@ -411,3 +411,10 @@ def test_a_wrong_document_pins_nothing(folder, live, capsys):
 def test_hosts_that_are_logged_in_to_are_the_targets():
     practice = check.load(EXAMPLE)[0]
     assert [target.name for target in pinning.targets(practice)] == NAMES
+
+
+def test_a_machine_that_carries_restores_is_logged_in_to_unless_it_is_this_one(tmp_path):
+    text = EXAMPLE.read_text("utf-8").replace("on: localhost", "on: 198.18.0.29, ssh_port: 2222")
+    (tmp_path / "practice.yml").write_text(text)
+    practice = check.load(tmp_path / "practice.yml")[0]
+    assert Target("proof1", "198.18.0.29", 2222) in pinning.targets(practice)

@@ -4,6 +4,7 @@ from itertools import pairwise
 
 import pytest
 from ansible.errors import AnsibleFilterError
+from ansible_collections.holdfast.practice.plugins.filter.proof_rows import proof_rows
 from ansible_collections.holdfast.practice.plugins.filter.proofs_due import proofs_due
 from ansible_collections.holdfast.practice.plugins.plugin_utils.proofs import due, turn
 
@@ -51,3 +52,30 @@ def test_the_filter_takes_the_practice_s_own_day():
 def test_a_wrong_day_is_refused_with_what_to_write():
     with pytest.raises(AnsibleFilterError, match="got '21/11/26'; expected a date as YYYY-MM-DD"):
         proofs_due([{"item": "a"}], {"a": "sat"}, "Australia/Sydney", "21/11/26")
+
+
+ITEMS = [{"item": "a", "host": "h1", "copy": "onsite"}, {"item": "a", "host": "h2", "copy": "onsite"}]
+
+
+def test_a_proof_takes_the_newest_run_of_each_unless_another_is_asked_for():
+    assert [(row["host"], row["which"]) for row in proof_rows(ITEMS)] == [("h1", "newest"), ("h2", "newest")]
+    assert [row["which"] for row in proof_rows(ITEMS, "oldest-daily", {"a": 3})] == ["oldest-daily"] * 2
+    assert [row["which"] for row in proof_rows(ITEMS, "0123abcd")] == ["0123abcd"] * 2
+
+
+def test_a_daily_proof_takes_older_runs_too_as_many_as_the_promise_needs():
+    rows = proof_rows(ITEMS[:1], "", {"a": 3})
+    assert [row["which"] for row in rows] == ["newest", "rotation", "rotation-2", "rotation-3"]
+    assert [row["which"] for row in proof_rows(ITEMS[:1], "", {"other": 3})] == ["newest", "rotation"]
+
+
+def test_no_two_rows_have_the_same_id_and_each_is_a_name_for_a_folder():
+    rows = proof_rows(ITEMS, "", {"a": 2})
+    assert len({row["id"] for row in rows}) == 6
+    assert rows[0]["id"] == "h1.a.onsite.newest"
+
+
+@pytest.mark.parametrize("which", ["latest", "../../etc", "abc", "rotation-0"])
+def test_a_run_that_cannot_be_named_so_is_refused(which):
+    with pytest.raises(AnsibleFilterError, match="expected newest, oldest"):
+        proof_rows(ITEMS, which)

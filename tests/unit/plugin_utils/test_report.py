@@ -42,7 +42,8 @@ SUMMARY: dict[str, Any] = {
         "it_provider": {"name": "Example IT", "email": "help@it.example"},
     },
     "hours": {"mon-fri": "08:00-18:30"},
-    "objectives": {"rpo_s": 86400, "rto_s": 14400},
+    "objectives": {"rpo_s": 86400, "rto_s": 14400, "proven_s": 180 * 86400},
+    "line": {"down_bits_per_s": 100_000_000},
     "hosts": {"nas1": {"kind": "nas", "address": "198.18.0.11"}},
     "items": {
         "clinical_db": {
@@ -686,3 +687,80 @@ def test_other_words() -> None:
     ]
     assert amount(226088) == "226\u202f088"
     assert clock_time(NOW, ZoneInfo("Europe/Berlin")) == "Sat 21 Nov 2026, 21:47"
+
+
+OLDER = {
+    "which": "rotation",
+    "class": "monthly",
+    "kept": {"hourly": 9, "monthly": 2},
+    "snapshots": {"oracle": "b" * 64},
+}
+
+
+def test_an_older_run_is_no_newer_proof(case: Case) -> None:
+    """Its age and its times say nothing of the newest backup, whose proof stays the one that counts."""
+    case.summary["items"]["documents"]["levels"] = ["arrival", "structure", "files"]
+    case.summary["retention"]["within"]["monthly"] = "3y"
+    before = case.build()
+    late = proof(
+        "documents", "server1", **OLDER, figures={"age_s": 9e7, "phases": {"restore_s": 500.0}, "restore_s": 500.0}
+    )
+    case.more = [record("proof", 1, {"items": [late]})]
+    model = case.build()
+    assert item(model, "documents") == item(before, "documents")
+    assert model["figures"] == before["figures"]
+    cells = [cell for row in model["coverage"]["rows"] if row["class"] == "monthly" for cell in row["cells"]]
+    assert {cell["text"] for cell in cells if cell["state"] == "ok"} == {NOW.date().isoformat()}
+
+
+def test_an_older_run_that_failed_is_red_though_the_newest_is_well(case: Case) -> None:
+    bad = {**level(2000, "FAIL"), "reasons": [{"code": "files_changed", "message": "m"}]}
+    row = proof("documents", "server1", **OLDER, verdict="FAIL", levels={"arrival": level(1), "files": bad})
+    case.more = [record("proof", 1, {"items": [row]})]
+    model = case.build()
+    assert model["verdict"]["state"] == "FAIL"
+    assert "the monthly run bbbbbbbbbbbb failed on 2026-11-21" in model["findings"][0]["text"]
+    assert "documents on server1" in render(model)
+
+
+def test_what_the_rotation_owes_is_red(case: Case) -> None:
+    case.summary["items"]["documents"]["levels"] = ["arrival", "files"]
+    case.summary["retention"]["within"]["monthly"] = "3y"
+    row = proof("documents", "server1", **OLDER)
+    case.more = [
+        record("proof", 200 * 1440, {"items": [row]}),
+        record("proof", 1, {"items": [{**row, "class": "hourly", "which": "newest"}]}),
+    ]
+    model = case.build()
+    (finding,) = model["findings"]
+    assert finding["text"].startswith(
+        "older runs: monthly arrival: 2026-05-05, overdue since 2026-11-01; monthly files:"
+    )
+    assert 'class="c-bad">2026-05-05, overdue since 2026-11-01' in render(model)
+
+
+def test_when_everything_would_be_back(case: Case) -> None:
+    for each in case.proofs:
+        each["figures"]["transfer_bytes"] = 250_000_000
+    model = case.build()
+    # 250 MB over 94 % of 100 Mbit/s take 21 s, where the copying took 6.2, 2.2 and 2.2 s
+    assert model["forecast"]["lan"] == "49 s"
+    assert model["forecast"]["line"] == "1 min 42 s"
+    assert "750 MB over the line" in model["forecast"]["amount"]
+    case.proofs = case.proofs[:2]
+    assert case.build()["forecast"]["missing"] == "desk_files of desk1"
+    assert case.build()["forecast"]["lan"].startswith("at least ")
+    case.proofs, case.drill = [], None
+    assert "never measured" in render(case.build())
+
+
+def test_a_loss_is_told_by_record_and_in_opening_hours(case: Case) -> None:
+    case.proofs[0]["figures"] |= {
+        "data_loss_open_s": 0.0,
+        "records": {"newest_entry": 7200.0, "newest_appointment": None},
+        "records_open_s": {"newest_entry": 600.0, "newest_appointment": None},
+    }
+    page = render(case.build())
+    assert "2 min 51 s, of it 0 s in opening hours" in page
+    assert "<dt>Since newest_entry</dt><dd>2 h, of it 10 min in opening hours</dd>" in page
+    assert "<dt>Since newest_appointment</dt><dd>lies ahead</dd>" in page

@@ -141,6 +141,7 @@ POOL = [
     *("harbour-street", "nas", "a", "-a", "a-", "a_b", "SRV1", "1" * 63, "1" * 64, "x" * 256, "x y", " ", "\t", "", "a\nb", "$(id)", "Müller"),
     *("Australia/Perth", "America/Argentina/Ushuaia", "Etc/GMT+10", "EST", "Australia/Nowhere", "Europe/"),
     *("00:00", "23:59", "24:00", "8:00", "8pm", "-1:00", "22:00-05:30", "08:00-18:30", "08:00-08:00", "08:00-24:00", "08:00"),
+    *("nspawn", "spare", "vm", "acme.proofs.vm", "acme.vm", "Acme.proofs.vm"),
     *("mon", "sun", "mon-fri", "fri-mon", "mon-mon", "mon-tue-wed", "Mon", "monday"),
     *("2026-07-01", "2026-02-31", "0000-01-01", "26-07-01", "31/12/26"),
     *("AU", "au", "AUS", "a@b.example", "a@b", "a b@c.example", "@b.example", "x" * 250 + "@b.example"),
