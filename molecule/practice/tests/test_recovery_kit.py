@@ -79,6 +79,7 @@ def kit(standing, tmp_path_factory):
     folder = place / "harbour-street"
     shutil.copytree(standing.folder, folder, symlinks=True, ignore=shutil.ignore_patterns("evidence"))
     # one practice has one ledger: a second history would be refused where heads are published
+    (standing.folder / "evidence").mkdir(mode=0o750, exist_ok=True)
     (folder / "evidence").symlink_to(standing.folder / "evidence")
     owner = pyrage.x25519.Identity.generate()
     key = place / "owner.key"

@@ -13,6 +13,12 @@ HEADS = "/srv/holdfast/evidence"
 LATE = "/root/late"
 
 
+def heads_file(practice):
+    """Where the NAS keeps the heads of this ledger, which is named after its first record."""
+    first = json.loads((practice.folder / "evidence/ledger.jsonl").read_text().splitlines()[0])
+    return f"{HEADS}/heads-harbour-street-{first['hash'][:12]}.txt"
+
+
 def sign_off(practice, *options, result="PASS"):
     said = ["-e", "item=documents", "-e", 'by="Robin Example"', "-e", 'what="one folder, back from a deletion"']
     return practice.play("sign_off.yml", *said, "-e", f"result={result}", *options)
@@ -55,7 +61,7 @@ def test_a_sign_off_is_a_record_with_two_clocks_and_is_published_when_the_nas_ta
     # the next record brings the head that is missing
     done = sign_off(practice, result="FAIL")
     assert done.returncode == 0, done.stdout[-3000:]
-    kept = nas.check_output(f"cat {HEADS}/heads-harbour-street-*.txt").splitlines()
+    kept = nas.check_output(f"cat {heads_file(practice)}").splitlines()
     assert [int(line.split()[2]) for line in kept] == list(range(1, known + 3))
     said = " ".join(practice.play("report.yml").stdout.split())
     assert "latest.html" in said
@@ -72,7 +78,7 @@ def test_a_strangers_machine_verifies_and_finds_what_the_key_alone_could_hide(pr
         "evidence/ledger.jsonl": practice.folder / "evidence/ledger.jsonl",
         "signers": practice.folder / "evidence_signers",
     }
-    published = hosts["nas1"].check_output(f"cat {HEADS}/heads-harbour-street-*.txt")
+    published = hosts["nas1"].check_output(f"cat {heads_file(practice)}")
     assert stranger.run("python3 -c 'import ansible'").rc != 0
     assert stranger.run("python3 -c 'import pydantic'").rc != 0
     stranger.check_output(f"rm -rf {place} && mkdir -p {place}/evidence")
@@ -89,8 +95,6 @@ def test_a_strangers_machine_verifies_and_finds_what_the_key_alone_could_hide(pr
         assert stranger.run(command).rc == 0
         cut = stranger.run(f"{command} --published {place}/heads")
         assert (cut.rc, f"record {len(practice.records())} was published" in cut.stdout) == (1, True), cut.stdout
-        first = json.loads(files["evidence/ledger.jsonl"].read_text().splitlines()[0])
-        assert first["record"]["seq"] == 1
     finally:
         stranger.check_output(f"rm -rf {place}")
 
