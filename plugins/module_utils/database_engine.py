@@ -150,6 +150,13 @@ class Copy(ABC):
     def check(self) -> tuple[str, list[Finding]]:
         """The engine's own check of what was loaded: (done, failed or not available; what it found)."""
 
+    def serve(self, owner: str) -> None:
+        """Put the copy where the practice's software looks for it, and let anybody in the machine in: no password is backed up.
+
+        owner: the user whom a file is for. DatabaseError: the machine could not do its part.
+        """
+        raise DatabaseError("not_available", "a dump of this kind cannot be put to use by itself")
+
     def drop(self) -> None:  # noqa: B027 - most have nothing to do
         """Make room for the next item; the machine itself is destroyed later."""
 
@@ -260,6 +267,14 @@ def look(path: str) -> os.stat_result:
     if facts.st_size == 0:
         raise DatabaseError("database_empty", f"{path} is empty (0 bytes)")
     return facts
+
+
+def lay(machine: Any, source: str, path: str, owner: str) -> None:
+    """Copy a database's file to its place in a machine; its folder is made for its owner where there is none."""
+    script = 'd=$(dirname -- "$2"); [ -d "$d" ] || install -d -o "$3" -- "$d"; install -o "$3" -m 0600 -- "$1" "$2"'
+    done = machine.call("sh", "-euc", script, "sh", source, path, owner)
+    if done.rc != 0:
+        raise DatabaseError("engine_failed", f"the restored database could not be put in its place ({done.rc})")
 
 
 def loading(done: Any, title: str) -> list[Finding]:

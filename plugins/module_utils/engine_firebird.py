@@ -44,6 +44,7 @@ from .database_engine import (
     Tools,
     View,
     as_owner,
+    lay,
     loading,
     look,
 )
@@ -385,8 +386,9 @@ def _group(pid: int) -> int:
 class FirebirdCopy(Copy):
     """A file in the machine, opened by its own engine within isql, gbak and gfix: no server is asked."""
 
-    def __init__(self, machine: Any, item: str) -> None:
+    def __init__(self, machine: Any, item: str, path: str = "") -> None:
         self._machine = machine
+        self._path = path
         self._file = f"{DATA}/holdfast-{item}.fdb"
 
     def _call(self, *argv: str, stdin: bytes = b"", timeout: float | None = None) -> Any:
@@ -416,6 +418,10 @@ class FirebirdCopy(Copy):
     def questions(self) -> FirebirdQuestions:
         """Asked one by one."""
         return FirebirdQuestions(self.query)
+
+    def serve(self, owner: str) -> None:
+        """A copy for its software to write in; questions are asked of the restored one."""
+        lay(self._machine, self._file, self._path, owner)
 
     def check(self) -> tuple[str, list[Finding]]:
         """gfix -v -full -n: every page and record is walked, nothing is mended."""
@@ -479,7 +485,7 @@ class Firebird(Engine):
 
     def copy(self, machine: Any, item: str, section: Mapping[str, Any]) -> FirebirdCopy:
         """A database of the machine's own."""
-        return FirebirdCopy(machine, item)
+        return FirebirdCopy(machine, item, str(section.get("name") or ""))
 
     def inspect(self, dump: str) -> list[Finding]:
         """Its first record, and its size."""

@@ -229,6 +229,10 @@ alter role {SUPERUSER} reset all;
 """
 
 
+# of a machine that nobody reaches: its only way in is its loopback
+OPEN = "local all all trust\nhost all all 127.0.0.1/32 trust\nhost all all ::1/128 trust\n"
+
+
 class PostgresqlCopy(Copy):
     """A database of the machine's own cluster, as its superuser."""
 
@@ -237,6 +241,7 @@ class PostgresqlCopy(Copy):
         self.database = f"restored_{item}"
         self._search_path = section.get("search_path")
         self._globals = str(section.get("globals") or "")  # runs of earlier versions have none
+        self._name = str(section.get("name") or "")
 
     def _call(self, *argv: str, timeout: float | None = None, stdin: str = "") -> Any:
         text = stdin.encode("utf-8", "surrogateescape")
@@ -284,6 +289,34 @@ class PostgresqlCopy(Copy):
     def questions(self) -> PostgresqlQuestions:
         """With the search path of the live database."""
         return PostgresqlQuestions(self.query, self._search_path)
+
+    def serve(self, owner: str) -> None:
+        """Under its own name, and without a password."""
+        quoted = '"' + self._name.replace('"', '""') + '"'
+        steps = [
+            ("-d", "template1", "-c", f"drop database if exists {quoted} with (force)"),
+            ("-d", "template1", "-c", f'alter database "{self.database}" rename to {quoted}'),
+            ("-d", "template1", "-c", "select pg_reload_conf()"),
+        ]
+        places = self._call(*PSQL, "-d", "template1", "-c", "show hba_file")
+        made = self._call("tee", places.out.decode("utf-8").strip(), stdin=OPEN)
+        for step in steps if made.rc == 0 else ():
+            made = self._call(*PSQL, *step)
+            if made.rc != 0:
+                break
+        if made.rc != 0:
+            raise DatabaseError(
+                "engine_failed", f"the restored database could not be opened to its software ({made.rc})"
+            )
+        self.database = self._name
+
+    def drop(self) -> None:
+        """Only what bears its own name: the rest goes with the roles of the next item."""
+        if self.database != self._name:
+            return
+        done = self._call("dropdb", "--force", "--maintenance-db=template1", "--", self.database)
+        if done.rc != 0:
+            raise DatabaseError("engine_failed", f"the loaded copy could not be dropped ({done.rc})")
 
     def check(self) -> tuple[str, list[Finding]]:
         """Check heap and indexes with pg_amcheck."""

@@ -32,6 +32,7 @@ from .database_engine import (
     View,
     as_owner,
     clean,
+    lay,
     look,
 )
 from .sqlite_oracle import SqliteQuestions
@@ -115,6 +116,7 @@ class SqliteCopy(Copy):
         self._machine = machine
         self._source = inspect.getsource(sqlite_door)
         self._file = ""
+        self._path = str(section.get("name") or "")
 
     def _door(self, sql: str) -> str:
         argv = ["python3", "-IBc", self._source, "ask", self._file]
@@ -140,6 +142,10 @@ class SqliteCopy(Copy):
     def questions(self) -> SqliteQuestions:
         """Asked of the restored file."""
         return SqliteQuestions(self._door)
+
+    def serve(self, owner: str) -> None:
+        """A copy for its software to write in; questions are asked of the restored one."""
+        lay(self._machine, self._file, self._path, owner)
 
     def check(self) -> tuple[str, list[Finding]]:
         """PRAGMA integrity_check."""

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a restored backup has to show before it counts as proved: pure decisions, no file, no command, no clock.
 
-A proof looks at four levels. ``arrival``: the newest run, by arrival on the NAS, is ours, whole and recent enough.
+A proof looks at five levels. ``arrival``: the newest run, by arrival on the NAS, is ours, whole and recent enough.
 ``structure``: every byte of the repository can be read. ``files``: the restored files are those of the oracle.
-``database``: the restored database answers as the live one did. A level that checked nothing has failed, and a level
-that could not be tried makes the proof inconclusive; neither is ever a pass.
+``database``: the restored database answers as the live one did. ``application``: a copy of the practice's software works with
+what came back; only where the practice says how, and else said to be not promised. A level that checked nothing has
+failed, and a level that could not be tried makes the proof inconclusive; neither is ever a pass.
 
 Nothing in a result names a file or holds a value of a row: counts, ids, table names, and at most the head of a hash.
 """
@@ -29,10 +30,10 @@ from ansible_collections.holdfast.practice.plugins.module_utils.tripwires import
 )
 
 PASS, FAIL, INCONCLUSIVE = "PASS", "FAIL", "INCONCLUSIVE"
-LEVELS = ("arrival", "structure", "files", "database")
+LEVELS = ("arrival", "structure", "files", "database", "application")
 PARTS = ("database", "files", "oracle")
 # What a recovery is made of, in order, each on the monotonic clock of the restore machine's carrier.
-PHASES = ("fetch_s", "restore_s", "engine_start_s", "load_s", "first_query_s")
+PHASES = ("fetch_s", "restore_s", "engine_start_s", "load_s", "first_query_s", "application_s")
 
 # Clocks of practice machines differ by seconds when they keep time at all; minutes are worth a word.
 CLOCK_SLACK_S = 300
@@ -81,6 +82,7 @@ class Wanted:
     id: str = ""
     which: str = "newest"
     copy: str = "onsite"
+    application: Mapping[str, Any] | None = None
 
     @property
     def key(self) -> str:
@@ -209,6 +211,7 @@ def merge_item(
         "notes": unique(notes),
         **merged,
         "levels": ordered,
+        "not_promised": [name for name in ("application",) if name not in wanted.levels],
         "figures": figures,
     }
 
@@ -302,12 +305,15 @@ def describe(body: Mapping[str, Any]) -> list[str]:
             counts.append(f"backup {spell(figures['age_s'])} old")
         if "data_loss_s" in figures:
             counts.append(f"at most {spell(figures['data_loss_s'])} lost")
+        if "application_s" in figures["phases"]:
+            counts.append(f"software ready in {spell(figures['phases']['application_s'])}")
         if figures.get("restore_s"):
             counts.append(f"restored in {spell(figures['restore_s'])}")
         words = f"{item['item']} of {item['host']}{_run_words(item)}"
         lines.append(f"  {item['verdict']}: {words}" + (": " if counts else "") + ", ".join(counts))
         lines += [f"    {reason['code']}: {reason['message']}" for reason in item["reasons"]]
         lines += [f"    note: {note['message']}" for note in item["notes"]]
+        lines += [f"    not promised: {name}" for name in item["not_promised"]]
     lines += [f"  {reason['code']}: {reason['message']}" for reason in body["reasons"]]
     disposal = body["machine"].get("disposal")
     if disposal:

@@ -105,8 +105,12 @@ class Index:
 
     def state(self, path: str) -> str | None:
         """What became of the file at a path; None when nobody knows of it."""
-        found = self.expected(path_digest(raw(path)))
+        found = self.known(path)
         return found.state if found else None
+
+    def known(self, path: str) -> Expected | None:
+        """What is known of the file at a path."""
+        return self.expected(path_digest(raw(path)))
 
     def mark(self, rows: Iterable[tuple[str, str, bytes]]) -> None:
         """Note what became of expected files: (state, look, name)."""

@@ -5,6 +5,7 @@ Layout, with FOLDER being the machine's folder and FOLDER/root its disk (see nsp
 
     root/srv/holdfast-restore/ROW/files       the restored files
     root/srv/holdfast-restore/ROW/database    the restored dump, as restic lays it out
+    root/srv/holdfast-restore/ROW.OTHER       the files of another item, restored for the application of ROW
     FOLDER/proof/ROW.json                     the oracle but its lists of files, from fetch to judge (0600)
     FOLDER/proof/ROW.index                    those files and what became of each, by hashes of their paths (0600)
     FOLDER/proof/progress.json                how far a restore is, for people who watch (0600)
@@ -28,6 +29,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import timezone, tzinfo
 from pathlib import Path
 from typing import IO, Any, Callable, NamedTuple
@@ -35,7 +37,12 @@ from typing import IO, Any, Callable, NamedTuple
 from ansible_collections.holdfast.practice.plugins.module_utils import tripwires, verify_portion
 from ansible_collections.holdfast.practice.plugins.module_utils.agent_job import stored_oracle
 from ansible_collections.holdfast.practice.plugins.module_utils.agent_progress import RESTIC_PROGRESS, Progress
-from ansible_collections.holdfast.practice.plugins.module_utils.database_engine import DatabaseError, Engine, Finding
+from ansible_collections.holdfast.practice.plugins.module_utils.database_engine import (
+    Copy,
+    DatabaseError,
+    Engine,
+    Finding,
+)
 from ansible_collections.holdfast.practice.plugins.module_utils.database_oracle import OracleError
 from ansible_collections.holdfast.practice.plugins.module_utils.engines import ENGINES
 from ansible_collections.holdfast.practice.plugins.module_utils.record_loss import losses
@@ -65,6 +72,12 @@ from ansible_collections.holdfast.practice.plugins.module_utils.verify import (
     stopped,
     utc,
     worst,
+)
+from ansible_collections.holdfast.practice.plugins.module_utils.verify_application_host import (
+    Trial,
+    hash_of,
+    quiet,
+    sources_of,
 )
 from ansible_collections.holdfast.practice.plugins.module_utils.verify_choice import Choice, PassedOverError
 from ansible_collections.holdfast.practice.plugins.module_utils.verify_files import Index, compare
@@ -318,6 +331,7 @@ class Fetch:
         choice: Choice | None = None,
     ) -> None:
         self._wanted = wanted
+        self._folder = folder
         self._root = folder + "/root"
         self._kept = Kept(folder, wanted.key)
         self._choice = choice or Choice()
@@ -350,6 +364,7 @@ class Fetch:
                 self._restore(oracle)
                 self._compare(oracle)
                 self._keep(oracle)
+                self._prepare_application()
         except PassedOverError as error:
             return {"passed_over": str(error), "levels": {}, "figures": {}}
         except NothingMoreError as stop:
@@ -543,6 +558,31 @@ class Fetch:
         if owner is not None:
             os.chown(f"{self._root}{base}.dump", owner.pw_uid, owner.pw_gid)
 
+    def _prepare_application(self) -> None:
+        """Restore what the application needs of other items, and let nothing of it start by itself."""
+        application = self._wanted.application
+        if not application:
+            return
+        quiet(self._root)
+        reasons: list[Reason] = []
+        for other in application["needs"]:
+            name = f"{self._wanted.key}.{other}"
+            levels = ("arrival", "files")
+            wanted = replace(
+                self._wanted, item=other, job=other, levels=levels, application=None, id=name, which="newest"
+            )
+            found = Fetch(wanted, self._folder, self._restic, self._arrivals, (), self._now).do()
+            for judged in found["levels"].values():
+                reasons += [
+                    Reason(each["code"], f"{other}, which it needs: {each['message']}", judged["verdict"])
+                    for each in judged["reasons"]
+                ]
+            self._figures["phases"]["restore_s"] += sum(found["figures"]["phases"].values())
+            if found["verdict"] != PASS:
+                Kept(self._folder, name).state.unlink(missing_ok=True)
+        if reasons:
+            self._levels["application"] = level(0, reasons)
+
 
 def _engine(section: Mapping[str, Any]) -> Engine:
     """Engine of an oracle's database."""
@@ -595,7 +635,7 @@ def judge(
     started_s: float,
     zone: tzinfo = timezone.utc,
 ) -> dict[str, Any]:
-    """Load the dump into the started machine and compare: the part result for the level ``database``.
+    """Load the dump into the started machine and compare, then try the practice's software: ``database`` and ``application``.
 
     started_s: how long the machine took to start. zone: of the practice, for records whose time names none.
     """
@@ -603,10 +643,12 @@ def judge(
     figures: dict[str, Any] = {"phases": phases}
     handed = Kept(folder, wanted.key)
     dump = f"{PLACE}/{wanted.key}.dump"
-    if not handed.state.exists() or not os.path.lexists(f"{folder}/root{dump}"):
+    kept = json.loads(handed.state.read_text(encoding="ascii")) if handed.state.exists() else None
+    if kept and not kept["oracle"]["database"]:
+        return _try_application(wanted, folder, machine, kept["oracle"], None)
+    if not kept or not os.path.lexists(f"{folder}/root{dump}"):
         # fetch has said why there is nothing; a second voice here would hide that
         return {"levels": {}, "figures": {}}
-    kept = json.loads(handed.state.read_text(encoding="ascii"))
     whole = kept["oracle"]
     oracle = whole["database"]
     engine = _engine(oracle)
@@ -638,6 +680,7 @@ def judge(
             reasons += check_images(images["names"], images["root"], index.state)
     checked, found = copy.check()
     reasons += _reasons(found)
+    tried = _try_application(wanted, folder, machine, whole, copy)
     try:
         copy.drop()
     except DatabaseError as error:
@@ -655,7 +698,40 @@ def judge(
     judged = level(
         engine.checked(oracle), reasons, probes=len(restored["probes"]), images=figures["images"], engine_check=checked
     )
-    return {"levels": {"database": judged}, "figures": figures}
+    phases.update(tried["figures"].get("phases") or {})
+    return {"levels": {"database": judged, **tried["levels"]}, "figures": figures}
+
+
+def _try_application(
+    wanted: Wanted, folder: str, machine: Machine, oracle: Mapping[str, Any], copy: Copy | None
+) -> dict[str, Any]:
+    """Lay out what was restored, bring the practice's software up and ask it."""
+    application = wanted.application
+    if not application:
+        return {"levels": {}, "figures": {}}
+    names = [wanted.key, *(f"{wanted.key}.{other}" for other in application["needs"])]
+    states = [Kept(folder, name).state for name in names]
+    if not all(state.exists() for state in states):
+        # fetch has said why
+        return {"levels": {}, "figures": {}}
+    sources: dict[str, str] = {}
+    with contextlib.ExitStack() as opened:
+        indexes = []
+        for name, state in zip(names, states):
+            files = json.loads(state.read_text(encoding="ascii"))["oracle"]["files"]
+            if files:
+                sources.update(sources_of(f"{folder}/root", f"{PLACE}/{name}", files["roots"]))
+                indexes.append(opened.enter_context(contextlib.closing(Index(Kept(folder, name).index, fresh=False))))
+        images = oracle["database"]["questions"]["images"] if oracle["database"] else None
+        trial = Trial(
+            application,
+            machine,
+            sources,
+            lambda path: hash_of(path, [index.known(path) for index in indexes]),
+            images["root"] if images else "/",
+            copy,
+        )
+        return trial.do()
 
 
 def _reasons(findings: Sequence[Finding]) -> list[Reason]:

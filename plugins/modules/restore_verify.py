@@ -15,7 +15,8 @@ description:
     snapshots and trees and reads the stored data, of a large repository one portion at a time. V(fetch), once for each row
     and before the machine starts, chooses a run by its arrival on the NAS, restores it into the machine's disk and
     compares the files. V(judge), once for each row after the machine has started, loads the dump and compares the database,
-    asking what the oracle says was asked. V(conclude) puts the results together and names what was not run.
+    asking what the oracle says was asked, and brings the practice's software up where the practice says how. V(conclude) puts
+    the results together and names what was not run.
   - A bad backup is a result and not a failure of the task. What cannot be judged (NAS out of reach, wrong password) is
     INCONCLUSIVE, and what was not run is never a PASS.
   - Results hold counts, ids and table names; no file names and no data.
@@ -97,8 +98,33 @@ options:
         description: What has to be shown.
         type: list
         elements: str
-        choices: [arrival, structure, files, database]
+        choices: [arrival, structure, files, database, application]
         required: true
+      application:
+        description: How a copy of the practice's software is brought up in the machine, and asked. For the level V(application).
+        type: dict
+        suboptions:
+          needs:
+            description: Items whose files it needs besides this item's.
+            type: list
+            elements: str
+            default: []
+          owner:
+            description: User of the machine whom the restored files are given to. Left out, they keep their owner's number.
+            type: str
+          units:
+            description: Units to start, in this order. None other that is not the machine's own is started.
+            type: list
+            elements: str
+            default: []
+          limit_s:
+            description: How long it may take until every question is answered, in seconds.
+            type: float
+            required: true
+          ask:
+            description: The questions by name. None at all is a FAIL.
+            type: dict
+            required: true
   folder:
     description: Folder of the disposable machine. Needed but for V(conclude).
     type: path
@@ -178,7 +204,7 @@ options:
         with V(fetch). The images that a database names come with V(database).
     type: list
     elements: str
-    default: [arrival, structure, files, database]
+    default: [arrival, structure, files, database, application]
   planned:
     description: The rows that were to be proved; left out, O(items) as they are. For V(conclude).
     type: list
@@ -362,6 +388,13 @@ REPOSITORY = {
     "username": {"type": "str", "required": True},
     "certificate": {"type": "str"},
 }
+APPLICATION = {
+    "needs": {"type": "list", "elements": "str", "default": []},
+    "owner": {"type": "str"},
+    "units": {"type": "list", "elements": "str", "default": []},
+    "limit_s": {"type": "float", "required": True},
+    "ask": {"type": "dict", "required": True},
+}
 ITEM = {
     "item": {"type": "str", "required": True},
     "id": {"type": "str", "default": ""},
@@ -374,6 +407,7 @@ ITEM = {
     "rto_s": {"type": "float", "required": True},
     "engine": {"type": "str"},
     "levels": {"type": "list", "elements": "str", "choices": list(LEVELS), "required": True},
+    "application": {"type": "dict", "options": APPLICATION},
 }
 ROWS = {"type": "list", "elements": "dict", "default": []}
 SPEC = {
@@ -430,6 +464,7 @@ def wanted(practice: str, row: Mapping[str, Any]) -> Wanted:
         id=row["id"],
         which=row["which"],
         copy=row["copy"],
+        application=row.get("application") if "application" in row["levels"] else None,
     )
 
 
@@ -523,7 +558,7 @@ def main() -> None:
         module.fail_json(msg=str(error))
     if module.check_mode:
         reason = Reason("check_mode", "nothing was restored: this was a run in check mode", INCONCLUSIVE)
-        mine = {"structure": ["structure"], "judge": ["database"]}.get(phase, ["arrival", "files"])
+        mine = {"structure": ["structure"], "judge": ["database", "application"]}.get(phase, ["arrival", "files"])
         part = {"levels": {name: level(0, [reason]) for name in mine if name in row["levels"]}, "figures": {}}
     else:
         part = do_phase(params, by)

@@ -25,6 +25,7 @@ from ansible_collections.holdfast.practice.plugins.plugin_utils.leaves import (
 )
 from ansible_collections.holdfast.practice.plugins.plugin_utils.model import (
     FINALDELAY_S,
+    Application,
     Database,
     Item,
     Nas,
@@ -580,6 +581,8 @@ class _Compiler:
         engines = {database.engine for database in databases}
         # what the checks of vendors' dumps need is for each item to say
         checks = [package for database in databases for package in database.packages or ()]
+        software = [each.application for each in self.practice.protect.values() if each.application]
+        checks += [package for each in software for package in each.packages or ()]
         objectives = self.practice.objectives
         proofs = proof_intervals(self.practice)
         within = {
@@ -615,6 +618,7 @@ class _Compiler:
                     "rto_s": seconds(objectives.rto),
                     **({"engine": item.database.engine} if item.database else {}),
                     "levels": levels(item),
+                    **({"application": _application(item.application)} if item.application else {}),
                 }
                 for agent, names in self.agents.items()
                 for item_name, item in ((each, self.practice.protect[each]) for each in names)
@@ -653,6 +657,17 @@ def _tripwires(item: Item) -> dict[str, Any]:
     return {"canaries": list(canaries if "canary" not in off else []), "disable": list(off), **shares}
 
 
+def _application(software: Application) -> dict[str, Any]:
+    """Say how a copy of the practice's software is brought up and asked; what a question leaves out is left out."""
+    return {
+        "needs": list(software.needs or []),
+        **({"owner": software.owner} if software.owner else {}),
+        "units": list(software.units or []),
+        "limit_s": seconds(software.limit),
+        "ask": {name: question.model_dump(exclude_none=True) for name, question in software.ask.items()},
+    }
+
+
 def _source(database: Database) -> dict[str, Any]:
     """Say what of a database a job needs to know, without its engine. The defaults of pickup are here."""
     found: dict[str, Any] = {
@@ -678,9 +693,13 @@ def _schedule_words(item: Item, every: str | None, at: str | None) -> str:
 
 def levels(item: Item) -> list[str]:
     """Name the levels of a proof that apply to an item."""
-    if item.database is None:
-        return ["arrival", "structure", "files"]
-    return ["arrival", "structure", *(["files"] if item.images else []), "database"]
+    files = item.database is None or item.images
+    return [
+        *("arrival", "structure"),
+        *(["files"] if files else []),
+        *(["database"] if item.database else []),
+        *(["application"] if item.application else []),
+    ]
 
 
 def is_ip(address: str) -> bool:

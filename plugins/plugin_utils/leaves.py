@@ -596,6 +596,27 @@ def _package(value: str) -> None:
         raise refuse()
 
 
+_UNIT = r"[A-Za-z0-9][A-Za-z0-9:_.@-]*\.(?:service|socket|target)"
+
+
+def _unit(value: str) -> None:
+    if not re.fullmatch(_UNIT, value):
+        fix = f"write {show(value + '.service')}" if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9:_@-]*", value) else ""
+        raise refuse(fix=fix)
+
+
+_LOCAL = r"https?://(?:127\.0\.0\.1|localhost|\[::1\])(?::[1-9][0-9]{0,4})?(?:/[!-~]*)?"
+
+
+def _local(value: str) -> None:
+    _one_line(value)
+    if re.match(r"https?://", value) and not re.match(r"https?://(?:127\.0\.0\.1|localhost|\[::1\])(?=[:/]|$)", value):
+        fix = 'write "http://127.0.0.1:PORT/...": the restored copy is asked inside its machine, which has no network'
+        raise refuse(got=f"got {show(value)}, an address outside of the machine", fix=fix)
+    if not re.fullmatch(_LOCAL, value):
+        raise refuse()
+
+
 def _unprivileged(value: str) -> None:
     _user(value)
     if value == "root":
@@ -715,6 +736,8 @@ Device = Annotated[str, *text(_device, expected="a disk such as /dev/disk/by-id/
 UserName = Annotated[str, *text(_user, pattern=_whole(_USER))]
 FilePattern = Annotated[str, *text(_files, 255, pattern=_whole(_FILES))]
 Package = Annotated[str, *text(_package, expected="the name of a Debian package", pattern=_whole(_PACKAGE))]
+Unit = Annotated[str, *text(_unit, expected="a unit of systemd such as orthanc.service", pattern=_whole(_UNIT))]
+LocalUrl = Annotated[str, *text(_local, pattern=_whole(_LOCAL))]
 Unprivileged = Annotated[str, *text(_unprivileged, pattern=_whole(rf"(?!root$){_USER}"))]
 AskedEngine = Annotated[str, *text(_asked_engine, words=tuple(name for name in ENGINES if name not in VENDOR_ENGINES))]
 Engine = Annotated[str, *text(_engine, words=ENGINES)]

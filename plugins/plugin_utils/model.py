@@ -31,6 +31,7 @@ from ansible_collections.holdfast.practice.plugins.plugin_utils.leaves import (
     HostId,
     ItemId,
     Line,
+    LocalUrl,
     Long,
     Moment,
     Name,
@@ -56,6 +57,7 @@ from ansible_collections.holdfast.practice.plugins.plugin_utils.leaves import (
     Short,
     Size,
     Sql,
+    Unit,
     Unprivileged,
     Url,
     UserName,
@@ -365,6 +367,59 @@ class Hooks(Part):
     on_failure: Hook | None = Field(default=None, description="{run: [PROGRAM, ...]}; runs when the backup failed")
 
 
+class Ask(Part):
+    """One question to a restored copy of the practice's software: http, port, query or command."""
+
+    http: LocalUrl | None = Field(
+        default=None, description='an address inside the machine in quotes, such as "http://127.0.0.1:8042/system"'
+    )
+    status: Annotated[int, Field(ge=100, le=599)] | None = Field(
+        default=None, description="for http: the status that it answers with, 100 to 599; left out: 200"
+    )
+    contains: Line | None = Field(default=None, description="for http: a text that is in the answer")
+    count: Sql | None = Field(
+        default=None,
+        description="for http: one select statement; the list that is answered has as many entries as it says",
+    )
+    rows: Sql | None = Field(
+        default=None,
+        description="for http: one select statement; its rows are asked for, their words being {1}, {2} ...",
+    )
+    file: Line | None = Field(
+        default=None, description='for http with rows: the saved file that comes back, such as "{2}"'
+    )
+    port: Port | None = Field(default=None, description="a port, a whole number from 1 to 65535")
+    query: Sql | None = Field(default=None, description="one select statement that gives something")
+    command: Annotated[list[Line], Argv] | None = Field(
+        default=None, description="a program by its absolute path and its arguments, such as [/usr/bin/pms, --check]"
+    )
+    exit_code: Annotated[int, Field(ge=0, le=255)] | None = Field(
+        default=None, description="for command: what it ends with, 0 to 255; left out: 0"
+    )
+    user: UserName | None = Field(default=None, description="for command: a user name such as orthanc; left out: root")
+
+
+class Application(Part):
+    """How a copy of the practice's software is brought up on the restore machine, and what it has to answer."""
+
+    packages: Annotated[list[Package], Several] | None = Field(
+        default=None, description="Debian packages that it needs, such as [orthanc, orthanc-postgresql]"
+    )
+    needs: Annotated[list[Name], Several] | None = Field(
+        default=None, description="items of the same host whose files it needs besides, such as [imaging_settings]"
+    )
+    owner: UserName | None = Field(
+        default=None, description="the user that the restored files belong to, such as orthanc"
+    )
+    units: Annotated[list[Unit], Several] | None = Field(
+        default=None, description="the units that are started, such as [orthanc.service]"
+    )
+    limit: Moment = Field(default="2m", description="how long until all is answered, such as 30s or 5m (s, m, h)")
+    ask: Annotated[dict[ItemId, Ask], NamedParts] = Field(
+        description='named questions such as system: {http: "http://127.0.0.1:8042/system"}'
+    )
+
+
 class Item(Part):
     """Something to protect: a database or folders. Take its times from schedule(), which knows the defaults."""
 
@@ -420,6 +475,10 @@ class Item(Part):
     )
     tripwires: Tripwires | None = Field(
         default=None, description="{canaries: [...], disable: [...], least: 10}; left out: all wires, as they come"
+    )
+    application: Application | None = Field(
+        default=None,
+        description="{packages: [...], units: [...], ask: {NAME: {http: ...}}}; left out: its level is not promised",
     )
     hooks: Hooks | None = Field(
         default=None, description="{before: {run: [PROGRAM, ...]}, after: {run: [PROGRAM, ...]}, on_failure: ...}"

@@ -29,9 +29,10 @@ LEVELS = {
     "structure": "Repository intact",
     "files": "Files compared",
     "database": "Database compared",
+    "application": "Software asked",
 }
 # What a level counts; what is not named here is "checked".
-COUNTED = {"arrival": "run", "files": "file", "database": "check"}
+COUNTED = {"arrival": "run", "files": "file", "database": "check", "application": "answer"}
 ENGINES = {
     "postgresql": "PostgreSQL",
     "mariadb": "MariaDB",
@@ -293,6 +294,10 @@ def _levels(item: Mapping[str, Any], result: Mapping[str, Any] | None) -> list[d
             state = STATE_OF.get(str(level.get("verdict")), "warn")
             text = plural(checked or 0, COUNTED[name]) if name in COUNTED else f"{amount(checked or 0)} checked"
         rows.append({"name": name, "label": LEVELS.get(name, name), "state": state, "text": text})
+    if "application" not in expected and "application" not in got:
+        rows.append(
+            {"name": "application", "label": LEVELS["application"], "state": "none", "text": WORDS["none"]},
+        )
     return rows
 
 
@@ -325,7 +330,7 @@ def _proof(
         }
     if answer["state"] == "ok" and due is not None and old > due:
         return answer | {"state": "bad", "detail": f"Overdue: a {promised} restore is promised."}
-    bad = [level["label"].lower() for level in levels if level["state"] != "ok"]
+    bad = [level["label"].lower() for level in levels if level["state"] not in ("ok", "none")]
     if answer["state"] == "ok" and bad:
         return answer | {"state": "bad", "detail": f"Not shown: {', '.join(bad)}."}
     if answer["state"] != "ok" and not answer["detail"]:

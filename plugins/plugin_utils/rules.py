@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 
 from ansible_collections.holdfast.practice.plugins.plugin_utils import (
     rules_alerts,
+    rules_application,
     rules_copies,
     rules_hosts,
     rules_items,
@@ -38,6 +39,7 @@ OVERRULING: tuple[Rule, ...] = (rules_alerts.controls, rules_hosts.names_apart)
 RULES: tuple[Rule, ...] = (
     *rules_hosts.RULES,
     *rules_items.RULES,
+    *rules_application.RULES,
     *rules_copies.RULES,
     *rules_power.RULES,
     *rules_alerts.RULES,

@@ -142,7 +142,7 @@ def test_validate_accepts_files_and_folders_of_practices_from_anywhere(folder):
     for paths in ([folder], [folder / "practice.yml"], [folder.parent], [folder, other]):
         result = run(sys.executable, HOLDFAST, "validate", *paths, cwd="/")
         assert (result.returncode, result.stderr) == (0, "")
-        assert "ok: harbour-street: 4 hosts, 3 items" in result.stdout
+        assert "ok: harbour-street: 4 hosts, 8 items" in result.stdout
 
 
 def test_validate_refuses_two_practices_with_one_id(folder):

@@ -15,7 +15,7 @@ from ansible_collections.holdfast.practice.plugins.plugin_utils import recovery_
 from ansible_collections.holdfast.practice.plugins.plugin_utils.folder import load, load_inventory
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-EXAMPLE = (REPOSITORY / "inventories" / "harbour-street" / "practice.yml").read_text()
+EXAMPLE = (REPOSITORY / "tests" / "unit" / "documents" / "small.txt").read_text()
 OWNER = "email: manager@harbour-street.example}"
 FACTS = {
     "server1": {

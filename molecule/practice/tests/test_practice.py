@@ -9,7 +9,10 @@ from pathlib import Path
 
 import pytest
 
-JOBS = {"clinical_db", "documents", "desk_files"}
+JOBS = {
+    *("clinical_db", "documents", "desk_files", "accounts", "recalls", "laboratory"),
+    *("imaging", "imaging_settings"),
+}
 REPOSITORIES = "/srv/holdfast/repositories"
 
 
@@ -41,9 +44,24 @@ def test_a_proof_passes_on_what_was_just_saved(practice):
     assert items["clinical_db"]["figures"]["rows"] > 10_000
     assert items["clinical_db"]["figures"]["images"] > 0
     assert items["documents"]["figures"]["files"] > 100
+    for name in ("accounts", "recalls", "laboratory"):
+        assert items[name]["figures"]["rows"] > 1000, name
     for item in items.values():
         for name, level in item["levels"].items():
             assert level["checked"] > 0, (item["item"], name)
+
+
+def test_the_imaging_server_was_started_with_what_came_back_and_asked(practice, hosts):
+    items = {i["item"]: i for i in last(practice, "proof")["items"]}
+    level = items["imaging"]["levels"]["application"]
+    images = int(hosts["server1"].check_output("find /srv/clinic/images -name '*.dcm' | wc -l"))
+    assert images > 0
+    # system, statistics and patients, and each image by its hash
+    assert (level["verdict"], level["checked"], level["units"]) == ("PASS", 3 + images, 1)
+    assert items["imaging"]["figures"]["images"] == images
+    assert 0 < items["imaging"]["figures"]["phases"]["application_s"] < 60
+    assert items["imaging"]["not_promised"] == []
+    assert items["documents"]["not_promised"] == ["application"]
 
 
 def test_the_disposable_host_is_gone(practice):

@@ -533,6 +533,80 @@ def test_an_image_that_the_practice_deleted_meanwhile_is_not_missed(world, monke
     assert verdicts(part) == {"database": PASS}
 
 
+SOFTWARE = {
+    "needs": ["settings"],
+    "owner": None,
+    "units": [],
+    "limit_s": 5.0,
+    "ask": {"it": {"command": ["/bin/true"]}},
+}
+FILES = Wanted(
+    *("harbour", "documents", "documents", "server1", "server1", 86400, 14400),
+    levels=("arrival", "files", "application"),
+    application=SOFTWARE,
+)
+
+
+def with_settings(world, practice="harbour"):
+    """Two jobs without a database that save the same files."""
+    world.oracle.update(database=None, snapshots={"files": IDS["files"]}, practice=practice)
+    world.oracle["files"]["roots"] = ["/srv/img"]
+    answer = World.snapshots
+
+    def snapshots():
+        tagged = [("documents", part, each) for part, each in IDS.items()]
+        tagged += [("settings", "oracle", "e" * 64), ("settings", "files", "f" * 64)]
+        return [
+            {**answer(world)[0], "id": each, "tags": ["practice=harbour", f"job={job}", "run=R1", f"part={part}"]}
+            for job, part, each in tagged
+        ]
+
+    def said(argv, env):
+        if "dump" in argv:
+            name = "settings" if "e" * 64 in argv else "documents"
+            files = {"settings": "f" * 64, "documents": IDS["files"]}[name]
+            oracle = {**world.oracle, "job": name, "item": name, "snapshots": {"files": files}}
+            return Done(0, json.dumps(oracle).encode(), "", 0.1)
+        argv = [IDS["files"] if word == "f" * 64 else word for word in argv]
+        return World.answer(world, argv, env)
+
+    world.snapshots = snapshots
+    world.answer = said
+    return dict.fromkeys([*IDS.values(), "e" * 64, "f" * 64], NOW - 600)
+
+
+def test_software_gets_the_files_of_the_items_that_it_needs(world):
+    at = with_settings(world)
+    part = world.fetch(arrivals=at, wanted=FILES)
+    assert "application" not in part["levels"], part["levels"]
+    assert (world.folder / "root/srv/holdfast-restore/documents.settings/files/srv/img/1.jpg").read_bytes() == CONTENT[
+        "/srv/img/1.jpg"
+    ]
+    machine = Machine()
+    found = judge(FILES, str(world.folder), verify_host.Machine(1, 60, machine), 0.0)
+    assert verdicts(found) == {"application": PASS}
+    assert found["figures"]["phases"]["application_s"] > 0
+    laid = [argv[-3:] for argv in machine.calls if "sh" in argv]
+    assert laid == [["/srv/holdfast-restore/documents.settings/files/srv/img", "/srv/img", ""]]
+
+
+def test_software_is_not_tried_without_what_it_needs(world):
+    at = with_settings(world)
+    del at["e" * 64]
+    part = world.fetch(arrivals=at, wanted=FILES)
+    assert verdicts(part)["application"] == INCONCLUSIVE
+    assert "settings, which it needs" in part["levels"]["application"]["reasons"][0]["message"]
+    assert judge(FILES, str(world.folder), verify_host.Machine(1, 60, Machine()), 0.0)["levels"] == {}
+
+
+def test_software_whose_needs_came_back_damaged_fails(world):
+    at = with_settings(world)
+    world.restored["/srv/img/2.jpg"] = b"two, and more"
+    part = world.fetch(arrivals=at, wanted=FILES)
+    assert verdicts(part)["application"] == FAIL
+    assert "files_changed" in codes(part)
+
+
 def test_without_a_fetched_dump_judge_has_nothing_to_add(world):
     world.fail["cat"] = Done(12, b"", "", 1.0)
     world.fetch()

@@ -123,3 +123,34 @@ def test_what_is_missing_or_wrong_is_named(capsys, args, names):
     result = run(capsys, **args)
     assert result["failed"]
     assert names in result["msg"]
+
+
+def software(ask):
+    application = {"units": ["pms.service"], "limit_s": 60, "ask": ask}
+    return {**ITEM, "levels": [*ITEM["levels"], "application"], "application": application}
+
+
+def test_software_that_was_not_tried_is_no_pass(capsys):
+    item = software({"it": {"port": 80}})
+    result = run(capsys, phase="conclude", items=[item], results=results(), machine=MACHINE)
+    assert result["verdict"] == "INCONCLUSIVE"
+    assert result["body"]["items"][0]["levels"]["application"]["reasons"][0]["code"] == "not_run"
+    assert result["body"]["items"][0]["not_promised"] == []
+
+
+def test_software_that_nobody_described_is_said_to_be_not_promised(capsys):
+    result = run(capsys, phase="conclude", results=results(), machine=MACHINE)
+    assert result["body"]["items"][0]["not_promised"] == ["application"]
+    assert "    not promised: application" in result["lines"]
+
+
+def test_software_that_answered_counts_and_its_time_is_part_of_the_way_back(capsys):
+    judged = {
+        "row": "documents", "item": "documents", "host": "server1", "levels": {"application": LEVEL},
+        "figures": {"phases": {"application_s": 12.5}},
+    }  # fmt: skip
+    item = software({"it": {"port": 80}})
+    result = run(capsys, phase="conclude", items=[item], results={**results(), "judged": [judged]}, machine=MACHINE)
+    assert result["verdict"] == "PASS"
+    assert result["body"]["items"][0]["figures"]["restore_s"] == 12.5
+    assert "software ready in 12.5s" in result["lines"][1]

@@ -18,7 +18,7 @@ from ansible_collections.holdfast.practice.plugins.plugin_utils import across, c
 from hypothesis import given, settings, strategies
 
 REPOSITORY = Path(__file__).resolve().parents[3]
-EXAMPLE = (REPOSITORY / "inventories" / "harbour-street" / "practice.yml").read_text()
+EXAMPLE = (REPOSITORY / "tests" / "unit" / "documents" / "small.txt").read_text()
 KEY = "AAAAC3NzaC1lZDI1NTE5AAAAI"
 SECRET = "correct-horse-battery-staple-1234567890"
 

@@ -21,7 +21,7 @@ from ansible_collections.holdfast.practice.plugins.plugin_utils.compiler import 
 from ansible_collections.holdfast.practice.plugins.plugin_utils.model import Tripwires
 
 REPOSITORY = Path(__file__).resolve().parents[3]
-EXAMPLE = (REPOSITORY / "inventories" / "harbour-street" / "practice.yml").read_text()
+EXAMPLE = (REPOSITORY / "tests" / "unit" / "documents" / "small.txt").read_text()
 SECRET = "{{ vault"
 STABLE = 31
 
@@ -336,6 +336,42 @@ def test_vendors_dumps_bring_their_checks_and_the_packages_of_these():
         "pattern": "*.bak",
         **figures,
     }
+
+
+SOFTWARE = """{packages: [orthanc, gzip], needs: [documents], owner: orthanc, units: [orthanc.service], limit: 90s,
+        ask: {system: {http: "http://127.0.0.1:8042/system", contains: Api}, list: {port: 4242}}}"""
+
+
+def test_software_that_a_proof_brings_up_is_a_level_and_brings_its_packages():
+    inventory = changed(("    class: critical", f"    class: critical\n    application: {SOFTWARE}"))
+    variables = inventory.host_vars["proof1"]
+    assert variables["restore_host_packages"] == ["age", "postgresql-17", "orthanc", "gzip", "restic"]
+    items = {entry["item"]: entry for entry in variables["restore_verify_items"]}
+    assert items["clinical_db"]["levels"] == ["arrival", "structure", "files", "database", "application"]
+    assert items["clinical_db"]["application"] == {
+        "needs": ["documents"],
+        "owner": "orthanc",
+        "units": ["orthanc.service"],
+        "limit_s": 90,
+        "ask": {"system": {"http": "http://127.0.0.1:8042/system", "contains": "Api"}, "list": {"port": 4242}},
+    }
+    assert "application" not in items["documents"]
+    assert "application" not in items["documents"]["levels"]
+
+
+def test_software_of_files_alone_is_a_level_too():
+    edit = ('at: "21:00"', 'at: "21:00"\n    application: {ask: {read: {command: [/bin/true]}}}')
+    items = changed(edit).host_vars["proof1"]["restore_verify_items"]
+    found = next(each for each in items if each["item"] == "documents")
+    assert found["levels"] == ["arrival", "structure", "files", "application"]
+    assert found["application"]["limit_s"] == 120
+
+
+def test_the_lab_builds_the_image_that_the_example_asks_for():
+    """Inside the lab's network there is nothing to install from."""
+    lab = yaml.safe_load((REPOSITORY / "molecule/shared/vars/lab.yml").read_text())
+    text = (REPOSITORY / "inventories/harbour-street/practice.yml").read_text()
+    assert set(lab["lab_engines"]) == set(compiled(text).host_vars["proof1"]["restore_host_packages"])
 
 
 def test_restore_host_on_another_machine():

@@ -24,7 +24,7 @@ from ansible_collections.holdfast.practice.plugins.plugin_utils import (
 )
 
 REPOSITORY = Path(__file__).resolve().parents[3]
-EXAMPLE = (REPOSITORY / "inventories" / "harbour-street" / "practice.yml").read_text()
+EXAMPLE = (REPOSITORY / "tests" / "unit" / "documents" / "small.txt").read_text()
 SMALLEST = """\
 practice: {id: klein, name: "Praxis Dr. Müller \\"& Söhne\\" \u65e5\u672c", country: AU, timezone: Australia/Perth}
 contacts:

@@ -22,7 +22,7 @@ from ansible_collections.holdfast.practice.plugins.plugin_utils.folder import lo
 from ansible_collections.holdfast.practice.plugins.plugin_utils.recovery_kit import KitError
 
 REPOSITORY = Path(__file__).resolve().parents[3]
-EXAMPLE = (REPOSITORY / "inventories" / "harbour-street" / "practice.yml").read_text()
+EXAMPLE = (REPOSITORY / "tests" / "unit" / "documents" / "small.txt").read_text()
 NEEDED = {
     "vault_repository_passwords.server1",
     "vault_repository_passwords.desk1",

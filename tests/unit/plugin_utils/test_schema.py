@@ -154,6 +154,7 @@ POOL = [
     *("0af1-22bc", "0AF1-22BC", "1b4e28ba-2fa1-11d2-883f-0016d3cca427", "1b4e28ba2fa111d2883f0016d3cca427"),
     *("age1" + "q" * 58, "age1" + "b" * 58, "AGE-SECRET-KEY-1QQ", "+61 2 5550 1234", "12", "(02) 1"),
     *("select 1", "SELECT 1;", "select 1; drop table x", "with a as (select 1) select * from a", "  select 1", "delete from x", "selection", "select\n1"),
+    *("orthanc.service", "pms@1.socket", "pms.timer", "../x.service", "http://localhost:8042/x/{1}", "http://127.0.0.1.example/", "http://[::1]/a b"),
     *("postgresql", "postgres", "usbhid-ups", "usbhid", "daily", "weekly", "auto", "say \"x\"", "#", "a#b"),
     *(1, 0, 22, 65535, 65536, -1, 1.5, True, None, [], {}, [1, 2], [91, 0], [0, 181], [-33.86, 151.21], ["1", "2"], [1, 2, 3], [True, 1]),
 ]  # fmt: skip
