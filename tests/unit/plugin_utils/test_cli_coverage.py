@@ -23,7 +23,7 @@ ITEMS = {
 
 @pytest.fixture
 def folder(tmp_path):
-    shutil.copy(REPOSITORY / "inventories/harbour-street/practice.yml", tmp_path)
+    shutil.copy(REPOSITORY / "tests/unit/documents/small.txt", tmp_path / "practice.yml")
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(tmp_path / "key")], check=True)
     public = " ".join((tmp_path / "key.pub").read_text().split()[:2])
     signers = tmp_path / "evidence_signers"
