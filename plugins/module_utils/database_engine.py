@@ -144,6 +144,8 @@ class Copy(ABC):
             questions["images"],
             # a question that fails here and did not at backup time shows as a difference later on
             on_error=lambda _what, _error: None,
+            # runs of earlier versions have none
+            samples=questions.get("samples") or {},
         )
 
     @abstractmethod

@@ -15,6 +15,15 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, Callable, NamedTuple
 
+# Samples: how rows are told apart (raised when an engine's SQL of them changes: other answers are not compared), how many
+# rows of one table and of all of them are read whole, how many are gone through to choose those.
+SAMPLE_HOW = 1
+SAMPLE_ROWS_TABLE = 20_000
+SAMPLE_ROWS = 1_000_000
+SAMPLE_SCAN = 10_000_000
+# Of a long value as many characters (or bytes) count, and its length.
+SAMPLE_WIDTH = 4000
+
 # Runs SQL text in one session and returns what the engine's client printed; raises its own error when SQL fails.
 Query = Callable[[str], str]
 
@@ -67,6 +76,13 @@ class Questions(ABC):
     def images(self, sql: str) -> list[str]:
         """The first column of a SELECT, as text; rows with null are left out."""
 
+    def samples(self, one_in: Mapping[str, int]) -> dict[str, list[str]]:
+        """[rows, sum of their hashes] of tables, whatever the order of rows: those of which a hash of the key is divisible.
+
+        The same for equal rows in any version, encoding and collation of the engine. one_in: {table: divisor}.
+        """
+        return {}
+
     def more(self) -> dict[str, int]:
         """Counts of what only this engine has, by its plural name."""
         return {}
@@ -78,6 +94,7 @@ def read_database(
     probes: Mapping[str, str] | None = None,
     images: Mapping[str, str] | None = None,
     on_error: Callable[[str, Exception], None] | None = None,
+    samples: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Describe a database: the oracle's ``database`` section without ``dump_path``.
 
@@ -85,13 +102,14 @@ def read_database(
     probes: {probe name: SELECT of one value}. images: {"query": SELECT of one column, "root": folder} or None.
     on_error: called with ("probe NAME" or "images", error) when such a query fails, which is then left out;
         without it the error is raised.
+    samples: the oracle's ``questions.samples``, to be asked again; None chooses them.
 
     Returns {"engine", "name", "version", settings of the session, "tables": {table: rows}, "more": {what only
     this engine has: count}, "probes": {name: text or None}, "questions": {"probes": {name: SELECT}, "images": {"query",
-    "root"} or None}, "schema_fingerprint": 64 hex, "schema_objects": {object: 16 hex},
-    "access_objects": {object: 16 hex}, "images": {"count", "root", "names"} or
-    None}. ``questions`` are those that were answered, to be asked again of a restored copy. Raises what a query raises,
-    and OracleError.
+    "root"} or None, "samples": {"how", "one_in"}}, "samples": {table: [rows, sum of hashes]},
+    "schema_fingerprint": 64 hex, "schema_objects": {object: 16 hex}, "access_objects": {object: 16 hex},
+    "images": {"count", "root", "names"} or None}. ``questions`` are those that were answered, to be asked again of a
+    restored copy. Raises what a query raises, and OracleError.
     """
     tables = ask.tables()
     counts = ask.counts(tables)
@@ -113,7 +131,10 @@ def read_database(
             if on_error is None:
                 raise
             on_error("images", error)
+    one_in = sampled(counts) if samples is None else _asked_again(samples, counts)
+    found_samples = read_samples(ask, one_in)
     questions = {
+        "samples": {"how": SAMPLE_HOW, "one_in": {table: one_in[table] for table in sorted(found_samples)}},
         "probes": {probe: sql for probe, sql in sorted((probes or {}).items()) if probe in found_probes},
         "images": {"query": images["query"], "root": images["root"]} if images and found_images else None,
     }
@@ -124,6 +145,7 @@ def read_database(
         **ask.settings(),
         "tables": {table: int(counts[table]) for table in tables},
         "more": ask.more(),
+        "samples": found_samples,
         "probes": found_probes,
         "questions": questions,
         "schema_fingerprint": fingerprint(lines),
@@ -131,6 +153,39 @@ def read_database(
         "access_objects": fingerprint_objects(ask.access()),
         "images": found_images,
     }
+
+
+def sampled(counts: Mapping[str, int]) -> dict[str, int]:
+    """Choose what to sample: {table: one row in how many}. Small tables whole; the largest not at all past what may be read."""
+    share = min(SAMPLE_ROWS_TABLE, max(500, SAMPLE_ROWS // max(1, len(counts))))
+    one_in, left = {}, SAMPLE_SCAN
+    for rows, table in sorted((int(rows), table) for table, rows in counts.items() if rows):
+        left -= rows
+        if left < 0:
+            break
+        one_in[table] = -(-rows // share)
+    return one_in
+
+
+def _asked_again(samples: Mapping[str, Any], tables: Mapping[str, int]) -> dict[str, int]:
+    """Only what is still there, and only when the answers would mean the same."""
+    if samples.get("how") != SAMPLE_HOW:
+        return {}
+    return {table: int(k) for table, k in samples["one_in"].items() if table in tables}
+
+
+def read_samples(ask: Questions, one_in: Mapping[str, int], chunk: int = 5) -> dict[str, list[str]]:
+    """Sample tables, several in one question. A table that cannot be sampled is left out: how many were is told in a proof."""
+    found: dict[str, list[str]] = {}
+    names = sorted(one_in)
+    for start in range(0, len(names), chunk):
+        some = {table: one_in[table] for table in names[start : start + chunk]}
+        try:
+            found.update(ask.samples(some))
+        except Exception:
+            if chunk > 1:
+                found.update(read_samples(ask, some, 1))
+    return found
 
 
 def decode(answer: str) -> Any:
@@ -175,7 +230,7 @@ def compare(
 
     Both are what read_database returned (the oracle's may have more keys). release: what of a version a dump must not be
     older than, as numbers. Codes: nothing_to_compare, engine_differs,
-    version_older, table_missing, table_extra, rows_differ, (key of more)_differ, schema_differs, roles_missing,
+    version_older, table_missing, table_extra, rows_differ, content_differs, (key of more)_differ, schema_differs, roles_missing,
     access_differs, probe_missing, probe_differs, images_missing, images_differ. Messages hold names of tables, probes and
     roles, and counts; never a value.
     """
@@ -211,12 +266,28 @@ def compare(
                     f"({have_tables[table] - want_tables[table]:+d}); none may differ.",
                 )
             )
+    found += _compare_samples(oracle_database, restored_database)
     found += _compare_more(oracle_database.get("more") or {}, restored_database.get("more") or {})
     found += _compare_schema(oracle_database, restored_database)
     found += _compare_access(oracle_database.get("access_objects") or {}, restored_database.get("access_objects") or {})
     found += _compare_probes(oracle_database["probes"], restored_database["probes"])
     found += _compare_images(oracle_database.get("images"), restored_database.get("images"))
     return found
+
+
+def _compare_samples(want: Mapping[str, Any], have: Mapping[str, Any]) -> list[Difference]:
+    """Tables with as many rows as they should have, and others. (Where rows are missing, that is said already.)"""
+    how = ((want.get("questions") or {}).get("samples") or {}).get("how")
+    wanted, found = (want.get("samples") or {} if how == SAMPLE_HOW else {}), have.get("samples") or {}
+    same = [table for table in sorted(wanted) if want["tables"].get(table) == have["tables"].get(table)]
+    return [
+        Difference(
+            "content_differs",
+            f"Table {table}: as many rows as at backup time, but other content ({wanted[table][0]} rows compared).",
+        )
+        for table in same
+        if list(wanted[table]) != found.get(table)
+    ]
 
 
 def _compare_more(want: Mapping[str, int], have: Mapping[str, int]) -> list[Difference]:

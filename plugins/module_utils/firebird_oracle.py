@@ -8,10 +8,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .database_oracle import OracleError, Query, Questions, bare
+from .database_oracle import SAMPLE_WIDTH, OracleError, Query, Questions, bare
 
 ENGINE = "firebird"
 # Contexts in one statement of Firebird are 255; a table is one.
@@ -178,6 +178,21 @@ SCHEMA = (
 )  # fmt: skip
 
 
+# What has a text that is the same everywhere: no arrays, and no times with a zone, which follow the zones' own history.
+SAMPLE_COLUMNS_SQL = """\
+select trim(r.rdb$relation_name) || ascii_char(9) || trim(r.rdb$field_name) || ascii_char(9)
+  || iif(f.rdb$field_type = 261, 'blob', iif(f.rdb$field_type in (14, 37), 'text', 'plain')) || ascii_char(9)
+  || iif(exists (select 1 from rdb$relation_constraints c join rdb$index_segments s on s.rdb$index_name = c.rdb$index_name
+     where c.rdb$relation_name = r.rdb$relation_name and c.rdb$constraint_type = 'PRIMARY KEY'
+       and s.rdb$field_name = r.rdb$field_name), '1', '0')
+from rdb$relation_fields r join rdb$fields f on f.rdb$field_name = r.rdb$field_source
+where r.rdb$system_flag = 0 and f.rdb$computed_blr is null and f.rdb$dimensions is null
+  and f.rdb$field_type in (7, 8, 10, 12, 13, 14, 16, 23, 24, 25, 26, 27, 35, 37, 261)
+order by r.rdb$relation_name, r.rdb$field_name"""
+# Longest statement that a block can hold.
+SAMPLE_TEXT = 31000
+
+
 def quoted(name: str) -> str:
     """A name as SQL has it."""
     return '"' + name.replace('"', '""') + '"'
@@ -208,6 +223,37 @@ def count_sql(tables: Sequence[str]) -> str:
     return "\nunion all ".join(f"select {n} || ' ' || count(*) from {quoted(name)}" for n, name in enumerate(tables))
 
 
+def _sample_value(column: str, kind: str) -> str:
+    """SQL of a hash of a column, null included. As octets, which no character set can refuse."""
+    name = quoted(column)
+    # a character of a text takes up to four bytes
+    cut = f"substring({name} from 1 for {SAMPLE_WIDTH // 4})" if kind != "plain" else name
+    text = f"cast({cut} as varchar({SAMPLE_WIDTH if kind != 'plain' else 100}) character set octets)"
+    length = f"octet_length({name}) || '='" if kind != "plain" else "'='"
+    return f"coalesce({length} || hex_encode(crypt_hash({text} using md5)), '~')"
+
+
+def _sample_number(values: Sequence[str]) -> str:
+    return f"hash(hex_encode(crypt_hash({' || '.join(values)} using sha256)))"
+
+
+def sample_sql(table: str, columns: Sequence[Sequence[str]], one_in: int) -> str:
+    """SQL that samples a table: rows, space, sum of hashes.
+
+    columns: name, kind, 1 in the primary key; as many as there is room for.
+    """
+    room = SAMPLE_TEXT // (2 if one_in > 1 else 1)
+    values: list[str] = []
+    for name, kind, _key in columns:
+        value = _sample_value(name, kind)
+        if sum(len(each.encode()) + 4 for each in [*values, value]) > room - 500 or len(values) == 400:
+            break
+        values.append(value)
+    key = [_sample_value(name, kind) for name, kind, is_key in columns if is_key == "1"] or values
+    where = f" where mod(abs({_sample_number(key)}), {int(one_in)}) = 0" if one_in > 1 else ""
+    return f"select count(*) || ' ' || coalesce(sum({_sample_number(values)}), 0) from {quoted(table)}{where}"
+
+
 class FirebirdQuestions(Questions):
     """How to ask Firebird."""
 
@@ -215,6 +261,7 @@ class FirebirdQuestions(Questions):
 
     def __init__(self, query: Query) -> None:
         self._query = query
+        self._columns: dict[str, list[list[str]]] = {}
 
     def _rows(self, sql: str) -> list[str]:
         return [row for row in answers(self._query(sql)) if row is not None]
@@ -258,6 +305,16 @@ class FirebirdQuestions(Questions):
                 number, count = row.split(" ")
                 found[chunk[int(number)]] = int(count)
         return found
+
+    def samples(self, one_in: Mapping[str, int]) -> dict[str, list[str]]:
+        """See SAMPLE_COLUMNS_SQL for the columns."""
+        if not self._columns:
+            for row in self._rows(SAMPLE_COLUMNS_SQL):
+                table, *column = row.split("\t")
+                self._columns.setdefault(table, []).append(column)
+        some = {table: k for table, k in one_in.items() if table in self._columns}
+        found = {table: self._one(sample_sql(table, self._columns[table], k)) for table, k in some.items()}
+        return {table: row.split(" ") for table, row in found.items() if row is not None}
 
     def schema(self) -> list[list[str]]:
         """See SCHEMA."""

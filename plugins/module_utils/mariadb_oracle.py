@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .database_oracle import OracleError, Query, Questions, bare
+from .database_oracle import SAMPLE_WIDTH, OracleError, Query, Questions, bare
 
 ENGINE = "mariadb"
 COUNT_CHUNK = 100
@@ -49,6 +49,14 @@ select event_name, concat_ws('|', 'event', event_definition, ifnull(execute_at, 
     ifnull(interval_field, ''), ifnull(starts, ''), ifnull(ends, ''), status, on_completion, time_zone, sql_mode, definer)
   from information_schema.events where event_schema = database()"""
 
+# Of what is generated the rest tells, and of places on the earth versions write differently.
+SAMPLE_COLUMNS_SQL = f"""\
+select table_name, column_name, data_type, column_key = 'PRI' from information_schema.columns
+  where {HERE} and extra not like '%GENERATED%' and data_type not in ('geometry', 'point', 'linestring', 'polygon',
+    'multipoint', 'multilinestring', 'multipolygon', 'geometrycollection')
+  order by table_name, column_name"""
+BINARY_TYPES = ("binary", "varbinary", "tinyblob", "blob", "mediumblob", "longblob", "bit")
+
 _ESCAPES = {"t": "\t", "n": "\n", "0": "\0", "\\": "\\"}
 
 
@@ -82,6 +90,26 @@ def count_sql(tables: Sequence[tuple[str, str]]) -> str:
     for number, (name, kind) in enumerate(tables):
         history = " for system_time all" if kind == "SYSTEM VERSIONED" else ""
         parts.append(f"select {number}, (select count(*) from {quoted(name)}{history})")
+    return "\nunion all ".join(parts)
+
+
+def _sample_value(column: str, kind: str) -> str:
+    """SQL of a column's text in ASCII, null included, whatever its character set."""
+    name = quoted(column)
+    raw = name if kind in BINARY_TYPES else f"cast({name} as char character set utf8mb4)"
+    return f"ifnull(concat(length({raw}), '=', hex(left({raw}, {SAMPLE_WIDTH})), ';'), '~')"
+
+
+def sample_sql(columns: Mapping[str, Sequence[Sequence[str]]], one_in: Mapping[str, int]) -> str:
+    """SQL that samples tables: name, rows, sum of hashes. columns: rows of SAMPLE_COLUMNS_SQL without the table's name."""
+    parts = []
+    for table, divisor in one_in.items():
+        row = ", ".join(_sample_value(name, kind) for name, kind, _key in columns[table])
+        key = ", ".join(_sample_value(name, kind) for name, kind, is_key in columns[table] if is_key == "1") or row
+        where = f" where conv(left(md5(concat({key})), 7), 16, 10) % {int(divisor)} = 0" if divisor > 1 else ""
+        number = f"cast(conv(left(md5(concat({row})), 15), 16, 10) as unsigned)"
+        label = f"convert(x'{table.encode('utf-8', 'surrogateescape').hex()}' using utf8mb4)"
+        parts.append(f"select {label}, count(*), ifnull(sum({number}), 0) from {quoted(table)}{where}")
     return "\nunion all ".join(parts)
 
 
@@ -125,6 +153,14 @@ class MariadbQuestions(Questions):
             counted = self.ask(count_sql([(name, kinds.get(name, "")) for name in chunk]))
             found.update({chunk[int(number)]: int(count) for number, count in counted})
         return found
+
+    def samples(self, one_in: Mapping[str, int]) -> dict[str, list[str]]:
+        """See SAMPLE_COLUMNS_SQL for the columns."""
+        columns: dict[str, list[list[str]]] = {}
+        for table, *column in self.ask(SAMPLE_COLUMNS_SQL):
+            columns.setdefault(table, []).append(column)
+        some = {table: k for table, k in one_in.items() if table in columns}
+        return {name: found for name, *found in self.ask(sample_sql(columns, some))} if some else {}
 
     def schema(self) -> list[list[str]]:
         """Tables and sequences as MariaDB would make them; the rest from its catalogue."""

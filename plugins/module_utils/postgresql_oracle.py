@@ -14,10 +14,10 @@ It raises its own error when SQL fails.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .database_oracle import Query, Questions, bare, decode
+from .database_oracle import SAMPLE_WIDTH, Query, Questions, bare, decode
 from .postgresql_access import ACCESS_SQL, ROLES_SQL, SUBSCRIPTIONS_SQL
 from .postgresql_catalogue import NOT_OF_EXTENSION, OWN_RELATION, RELATION, USER_SCHEMA
 
@@ -115,6 +115,28 @@ select coalesce(json_agg(json_build_array(s.object, s.line)), '[]') from (
   select 'extension ' || quote_ident(x.extname), 'extension' from pg_extension x
 ) s;"""
 
+# Columns of which the text is the same in every version and session, as [quoted name, kind, place in the primary key].
+# Large objects, oids and the like name things that get new numbers; what is generated follows from the rest.
+SAMPLE_COLUMNS_SQL = f"""\
+select coalesce(json_object_agg(s.name, s.columns), '{{}}') from (
+  select {RELATION} as name, json_agg(json_build_array(quote_ident(a.attname),
+    case when b.typname in ('float4', 'float8') then b.typname
+         when b.typname = 'bytea' then 'bytes'
+         when b.typname in ('text', 'varchar', 'bpchar', 'json', 'jsonb', 'xml') or e.typname in ('text', 'varchar', 'bpchar')
+              then 'text'
+         else 'plain' end,
+    coalesce(array_position(k.conkey, a.attnum), 0)) order by a.attname) as columns
+  from pg_attribute a join pg_class c on c.oid = a.attrelid join pg_namespace n on n.oid = c.relnamespace
+  join pg_type t on t.oid = a.atttypid join pg_type b on b.oid = coalesce(nullif(t.typbasetype, 0), t.oid)
+  left join pg_type e on e.oid = b.typelem and b.typcategory = 'A'
+  left join pg_constraint k on k.conrelid = c.oid and k.contype = 'p'
+  where c.relkind = 'r' and c.relpersistence <> 't' and a.attnum > 0 and not a.attisdropped and a.attgenerated = ''
+    and (b.typtype = 'e' or coalesce(e.typname, b.typname) in ('bool', 'int2', 'int4', 'int8', 'numeric', 'text', 'varchar',
+      'bpchar', 'date', 'time', 'timestamp', 'timestamptz', 'interval', 'uuid', 'inet', 'cidr', 'macaddr', 'bit', 'varbit')
+      or b.typname in ('float4', 'float8', 'bytea', 'json', 'jsonb', 'xml'))
+    and {OWN_RELATION}
+  group by 1) s;"""
+
 COUNT_CHUNK = 100
 
 
@@ -122,6 +144,39 @@ def count_sql(tables: Sequence[str]) -> str:
     """SQL that counts the rows of quoted table names, as one JSON object. ONLY: heirs have their own entry."""
     parts = [f"select {_literal(name)}, (select count(*) from only {name})" for name in tables]
     return "select json_object_agg(t.name, t.n) from (\n  " + "\n  union all ".join(parts) + "\n) t (name, n);"
+
+
+def _number(text: str, digits: int) -> str:
+    """SQL of a number out of a hash. (Not of hashtext, which may change with the version.)"""
+    return f"('x' || left(encode(sha256(convert_to({text}, 'UTF8')), 'hex'), {digits}))::bit({digits * 4})"
+
+
+def _sample_value(name: str, kind: str) -> str:
+    """SQL of a column's text in ASCII, null included."""
+    bytes_of = {
+        "float4": f"float4send({name}::float4)",  # their text has other digits before PostgreSQL 12
+        "float8": f"float8send({name}::float8)",
+        "bytes": f"{name}::bytea",
+        "text": f"convert_to({name}::text, 'UTF8')",
+    }.get(kind)
+    if bytes_of is None:
+        return f"coalesce('=' || {name}::text || ';', '~')"
+    cut = f"encode(substr({bytes_of}, 1, {SAMPLE_WIDTH}), 'hex')"
+    return f"coalesce(octet_length({bytes_of}) || '=' || {cut} || ';', '~')"
+
+
+def sample_sql(columns: Mapping[str, Sequence[Sequence[Any]]], one_in: Mapping[str, int]) -> str:
+    """SQL that samples quoted tables, as one JSON object. columns: as SAMPLE_COLUMNS_SQL has them."""
+    parts = []
+    for table, divisor in one_in.items():
+        row = " || ".join(_sample_value(name, kind) for name, kind, _place in columns[table])
+        key = [_sample_value(name, kind) for name, kind, place in columns[table] if place]
+        where = f" where mod({_number(' || '.join(key) or row, 7)}::int, {int(divisor)}) = 0" if divisor > 1 else ""
+        parts.append(
+            f"select {_literal(table)}, json_build_array(count(*)::text, coalesce(sum({_number(row, 15)}::bigint), 0)::text) "
+            f"from only {table}{where}"
+        )
+    return "select json_object_agg(t.name, t.found) from (\n  " + "\n  union all ".join(parts) + "\n) t (name, found);"
 
 
 def probe_sql(probe: str) -> str:
@@ -145,6 +200,7 @@ class PostgresqlQuestions(Questions):
     def __init__(self, query: Query, search_path: str | None = None) -> None:
         self._query = query
         self._search_path = search_path
+        self._columns: dict[str, list[list[Any]]] | None = None
 
     def _ask(self, sql: str) -> Any:
         return decode(self._query(SESSION_SQL + sql))
@@ -180,6 +236,14 @@ class PostgresqlQuestions(Questions):
         found: dict[str, int] = {}
         for start in range(0, len(tables), COUNT_CHUNK):
             found.update(self._catalogue(count_sql(tables[start : start + COUNT_CHUNK])))
+        return found
+
+    def samples(self, one_in: Mapping[str, int]) -> dict[str, list[str]]:
+        """See SAMPLE_COLUMNS_SQL for the columns."""
+        if self._columns is None:
+            self._columns = self._catalogue(SAMPLE_COLUMNS_SQL)
+        some = {table: k for table, k in one_in.items() if table in self._columns}
+        found: dict[str, list[str]] = self._catalogue(sample_sql(self._columns, some)) if some else {}
         return found
 
     def schema(self) -> list[list[str]]:

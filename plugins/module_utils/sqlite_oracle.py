@@ -7,10 +7,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .database_oracle import OracleError, Query, Questions, bare, decode_lines
+from .database_oracle import SAMPLE_WIDTH, OracleError, Query, Questions, bare, decode_lines
 
 ENGINE = "sqlite"
 # SQLite's own limit of SELECTs in one is 500.
@@ -33,6 +33,10 @@ ORPHANS_SQL = "select count(*) from pragma_foreign_key_check"
 INTEGRITY_SQL = "select integrity_check from pragma_integrity_check"
 
 
+# Three arguments a column; SQLite of 2014 takes no more than 127.
+SAMPLE_CHUNK = 40
+
+
 def quoted(name: str) -> str:
     """A name as SQL has it."""
     return '"' + name.replace('"', '""') + '"'
@@ -41,6 +45,27 @@ def quoted(name: str) -> str:
 def count_sql(tables: Sequence[str]) -> str:
     """SQL that counts the rows of tables, in their order."""
     return "\nunion all ".join(f"select {n}, (select count(*) from {quoted(name)})" for n, name in enumerate(tables))
+
+
+def _hash(columns: Sequence[str]) -> str:
+    """SQL of a number for some columns. Texts are taken as bytes: not every program writes what is UTF-8."""
+    values = []
+    for name in (quoted(column) for column in columns):
+        cut = f"substr({name}, 1, {SAMPLE_WIDTH})"
+        values.append(
+            f"typeof({name}), length({name}), "
+            f"case typeof({name}) when 'text' then cast({cut} as blob) when 'blob' then {cut} else {name} end"
+        )
+    chunks = [f"holdfast_hash({', '.join(values[n : n + SAMPLE_CHUNK])})" for n in range(0, len(values), SAMPLE_CHUNK)]
+    return chunks[0] if len(chunks) == 1 else f"holdfast_hash({', '.join(chunks)})"
+
+
+def sample_sql(table: str, columns: Sequence[str], key: Sequence[str], one_in: int) -> str:
+    """SQL that samples a table: rows, sum of hashes."""
+    where = f" where {_hash(key or columns)} % {int(one_in)} = 0" if one_in > 1 else ""
+    return (
+        f"select cast(count(*) as text), cast(coalesce(sum({_hash(columns)}), 0) as text) from {quoted(table)}{where}"
+    )
 
 
 class SqliteQuestions(Questions):
@@ -78,6 +103,16 @@ class SqliteQuestions(Questions):
         for start in range(0, len(tables), COUNT_CHUNK):
             chunk = tables[start : start + COUNT_CHUNK]
             found.update({chunk[number]: count for number, count in self._rows(count_sql(chunk))})
+        return found
+
+    def samples(self, one_in: Mapping[str, int]) -> dict[str, list[str]]:
+        """holdfast_hash is sqlite_door's. Its table_info leaves out what is generated."""
+        found = {}
+        for table, divisor in one_in.items():
+            name = table.replace("'", "''")
+            columns = self._rows(f"select name, pk from pragma_table_info('{name}') order by cid")
+            key = [column for column, place in columns if place]
+            (found[table],) = self._rows(sample_sql(table, [column for column, _place in columns], key, divisor))
         return found
 
     def schema(self) -> list[list[str]]:

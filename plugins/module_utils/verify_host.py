@@ -696,7 +696,12 @@ def judge(
         same = {name: each for name, each in oracle["probes"].items() if restored["probes"].get(name) == each}
         figures["records"] = losses(same, kept["died"], zone)
     judged = level(
-        engine.checked(oracle), reasons, probes=len(restored["probes"]), images=figures["images"], engine_check=checked
+        engine.checked(oracle),
+        reasons,
+        probes=len(restored["probes"]),
+        sampled=len(restored.get("samples") or {}),
+        images=figures["images"],
+        engine_check=checked,
     )
     phases.update(tried["figures"].get("phases") or {})
     return {"levels": {"database": judged, **tried["levels"]}, "figures": figures}

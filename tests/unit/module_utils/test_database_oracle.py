@@ -71,6 +71,55 @@ def test_an_oracle_without_tables_compares_nothing_and_says_so():
     assert [difference.code for difference in compare(empty, empty)] == ["nothing_to_compare"]
 
 
+SAMPLED = changed(
+    samples={"public.patient": ["20000", "77"], "public.image": ["2", "5"]},
+    questions={"samples": {"how": oracle.SAMPLE_HOW, "one_in": {"public.patient": 1, "public.image": 1}}},
+)
+
+
+@pytest.mark.parametrize(
+    ("restored", "codes"),
+    [
+        ({"samples": SAMPLED["samples"]}, []),
+        ({"samples": {**SAMPLED["samples"], "public.patient": ["20000", "78"]}}, ["content_differs"]),
+        ({"samples": {**SAMPLED["samples"], "public.patient": ["19999", "77"]}}, ["content_differs"]),
+        ({"samples": {"public.image": ["2", "5"]}}, ["content_differs"]),  # no answer is no proof
+        # that rows are missing says it all
+        (
+            {"samples": {"public.image": ["2", "5"]}, "tables": {"public.patient": 1, "public.image": 2}},
+            ["rows_differ"],
+        ),
+    ],
+)
+def test_other_content_in_as_many_rows_is_found(restored, codes):
+    found = compare(SAMPLED, {**copy.deepcopy(SAMPLED), **restored})
+    assert [difference.code for difference in found] == codes
+    assert not any("78" in difference.message for difference in found)
+
+
+def test_samples_of_another_kind_are_not_compared():
+    other = {**copy.deepcopy(SAMPLED), "questions": {"samples": {"how": oracle.SAMPLE_HOW + 1, "one_in": {}}}}
+    assert compare(other, changed(samples={})) == []
+
+
+def test_small_tables_are_sampled_whole_large_ones_in_part_and_the_largest_not_past_what_may_be_read():
+    counts = {"none": 0, "small": 20_000, "large": 1_000_001, "huge": 9_000_000}
+    assert oracle.sampled(counts) == {"small": 1, "large": 51}
+    many = oracle.sampled({f"t{n:04d}": 100_000 for n in range(2000)})
+    assert sum(100_000 // divisor for divisor in many.values()) <= oracle.SAMPLE_ROWS
+    assert len(many) * 100_000 <= oracle.SAMPLE_SCAN
+
+
+def test_a_table_that_cannot_be_sampled_does_not_take_others_with_it():
+    class Ask:
+        def samples(self, one_in):
+            if "bad" in one_in:
+                raise RuntimeError("no")
+            return {table: [str(divisor), "1"] for table, divisor in one_in.items()}
+
+    assert oracle.read_samples(Ask(), {"a": 1, "bad": 1, "c": 3}) == {"a": ["1", "1"], "c": ["3", "1"]}
+
+
 def test_the_fingerprint_does_not_depend_on_order_but_on_every_line():
     lines = [["public.a", "column|1|x"], ["public.a", "index|y"], ["public.b", "z"]]
     assert oracle.fingerprint(lines) == oracle.fingerprint(lines[::-1])

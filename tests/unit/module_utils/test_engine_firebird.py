@@ -67,6 +67,16 @@ def read(**changes):
     return database_oracle.read_database(oracle.FirebirdQuestions(Database(**changes)), "/x.fdb", probes, images)
 
 
+def test_as_many_columns_are_sampled_as_a_statement_has_room_for():
+    columns = [[f"COLUMN_{n:03d}", "text", "0"] for n in range(600)]
+    for one_in in (1, 9):
+        sql = oracle.sample_sql("BED", [["ID", "plain", "1"], *columns], one_in)
+        assert len(sql.encode()) < 32000
+        assert '"COLUMN_020"' in sql
+        assert ("where mod" in sql) is (one_in > 1)
+    assert "octets" in sql, "no character set can refuse octets"
+
+
 def test_a_database_is_described():
     found = read()
     assert found["tables"] == {"BED": 17, 'odd "name': 4}

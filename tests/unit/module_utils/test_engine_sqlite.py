@@ -69,6 +69,47 @@ def test_a_copy_is_described_like_its_original(path, tmp_path):
     assert not engine_sqlite.Sqlite().inspect(target)
 
 
+def test_samples_do_not_depend_on_where_rows_lie_but_on_every_value(tmp_path):
+    def made(name, rows, sql=""):
+        database = sqlite3.connect(tmp_path / name, isolation_level=None)
+        database.execute("create table t (id integer primary key, name, weight, scan blob)")
+        database.execute("create table without (name, number)")
+        database.executemany("insert into t values (?, ?, ?, ?)", rows)
+        database.executemany("insert into without values (?, ?)", [(row[1], row[0]) for row in rows])
+        database.execute("insert into t values (-1, cast(x'ff' as text), 0.5, null)")
+        database.executescript(sql)
+        database.close()
+        ask = questions(str(tmp_path / name))
+        return [ask.samples({"t": divisor, "without": divisor}) for divisor in (1, 7)]
+
+    rows = [(n, f"p{n}", n / 3, bytes([n % 256]) * 5000) for n in range(1000)]
+    first = made("first", rows)
+    assert first == made("second", rows[::-1], "vacuum")
+    assert (first[0]["t"][0], first[0]["without"][0]) == ("1001", "1000")
+    for table in ("t", "without"):
+        assert 100 < int(first[1][table][0]) < 190, "a seventh of the rows, more or less"
+    for number, sql in enumerate((
+        "update t set name = 'P7' where id = 7", "update t set weight = weight + 1e-12 where id = 7",
+        "update t set name = cast(x'fe' as text) where id = -1", "update t set scan = '' where id = -1",
+        "update t set scan = scan || x'00' where id = 7", "update t set id = 1007 where id = 7",
+    )):  # fmt: skip
+        other = made(f"other{number}", rows, sql)
+        assert other[0]["t"] != first[0]["t"], sql
+        assert other[0]["without"] == first[0]["without"]
+
+
+def test_tables_of_many_columns_are_sampled(tmp_path):
+    columns = ", ".join(f"c{n}" for n in range(500))
+    database = sqlite3.connect(tmp_path / "wide", isolation_level=None)
+    database.execute(f"create table t ({columns})")
+    database.execute(f"insert into t values ({', '.join(['1'] * 500)})")
+    before = questions(str(tmp_path / "wide")).samples({"t": 1})
+    database.execute("update t set c499 = 2")
+    database.close()
+    assert before["t"][0] == "1"
+    assert questions(str(tmp_path / "wide")).samples({"t": 1}) != before
+
+
 @pytest.mark.parametrize(
     ("sql", "code"),
     [

@@ -32,6 +32,8 @@ class Database:
         answers = {
             "'search_path'": '"clinic, public"',
             "'server_version'": '"17.4 (Debian 17.4-1)"',
+            "as columns": json.dumps({"public.a": [["id", "plain", 1], ["w", "float8", 0], ["name", "text", 0]]}),
+            "sha256": json.dumps({"public.a": ["3", "5"]}),
             "json_object_agg": json.dumps({"public.a": 3}),
             "pg_largeobject_metadata": "0",
             "pg_auth_members": json.dumps([["role app", "role|t"]]),
@@ -55,13 +57,28 @@ def test_reading_asks_in_fixed_settings_and_in_the_oracles_search_path():
     assert found["tables"] == {"public.a": 3}
     assert found["probes"] == {"newest": None}
     assert found["images"] == {"count": 2, "root": "/i", "names": ["b", "a"]}
+    assert found["samples"] == {"public.a": ["3", "5"]}
     assert found["questions"] == {
+        "samples": {"how": database_oracle.SAMPLE_HOW, "one_in": {"public.a": 1}},
         "probes": {"newest": "select max(x)"},
         "images": {"query": "select path", "root": "/i"},
     }
     assert found["search_path"] == "clinic, public"
     assert all(sql.startswith(oracle.SESSION_SQL) for sql in database.asked)
     assert "set search_path = clinic, public;" in next(sql for sql in database.asked if "max(x)" in sql)
+
+
+def test_rows_are_told_apart_by_what_no_version_and_no_setting_writes_otherwise():
+    columns = {"public.a": [["id", "plain", 1], ["w", "float8", 0], ["name", "text", 0]]}
+    whole = oracle.sample_sql(columns, {"public.a": 1})
+    assert "float8send(w::float8)" in whole, "the text of a float has other digits before PostgreSQL 12"
+    assert "convert_to(name::text, 'UTF8')" in whole
+    assert "where" not in whole
+    assert " where mod(('x' || left(encode(sha256(convert_to(coalesce('=' || id::text" in oracle.sample_sql(
+        columns, {"public.a": 7}
+    )
+    without_key = {"public.a": [["name", "text", 0]]}
+    assert "name::text" in oracle.sample_sql(without_key, {"public.a": 7}).split(" where ")[1]
 
 
 def test_a_failing_probe_is_reported_and_left_out_or_raised():
@@ -72,7 +89,7 @@ def test_a_failing_probe_is_reported_and_left_out_or_raised():
     found = database_oracle.read_database(
         ask, "clinic", probes, on_error=lambda what, error: failures.append((what, str(error)))
     )
-    assert (found["probes"], found["questions"]) == ({}, {"probes": {}, "images": None})
+    assert (found["probes"], found["questions"]["probes"], found["questions"]["images"]) == ({}, {}, None)
     assert failures == [("probe newest", "no")]
     with pytest.raises(RuntimeError):
         database_oracle.read_database(ask, "clinic", probes)
