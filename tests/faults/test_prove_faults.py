@@ -153,6 +153,13 @@ def test_an_oracle_of_another_practice(practice, forged):
     assert "wrong_practice" in practice.prove().codes()
 
 
+@pytest.mark.fault(
+    id="future",
+    title="a snapshot that claims to be from the year 2035",
+    verdict="PASS",
+    levels=["arrival"],
+    codes=["future_snapshot"],
+)
 def test_a_snapshot_from_the_future_is_not_taken_for_the_newest(practice, repository):
     honest = newest_oracle()
     oracle = {**honest, "run": f"20991231T000000Z-{uuid.uuid4().hex[:8]}"}
@@ -238,6 +245,13 @@ def test_a_password_of_another_repository(practice):
     assert "wrong-one" not in proof.output
 
 
+@pytest.mark.fault(
+    id="R-nas",
+    title="a NAS that does not answer",
+    verdict="INCONCLUSIVE",
+    levels=["arrival"],
+    codes=["nas_unreachable"],
+)
 def test_a_nas_that_is_out_of_reach(practice):
     ssh("nas1", "systemctl stop holdfast-rest-server.service")
     try:
@@ -248,6 +262,13 @@ def test_a_nas_that_is_out_of_reach(practice):
     assert proof.codes() == {"nas_unreachable"}
 
 
+@pytest.mark.fault(
+    id="R25",
+    title="a restore machine with too small a disk",
+    verdict="INCONCLUSIVE",
+    levels=["files"],
+    codes=["not_enough_space"],
+)
 def test_a_disk_too_small(practice):
     """A file system of 200 MB under the restore machine: refused before the restore, with the bytes that are needed."""
     place = Path("/var/lib/holdfast/restore-faults")
