@@ -60,7 +60,7 @@ _ELSEWHERE = _set("nfs nfs4 cifs smb3 smbfs 9p ceph glusterfs afs fuse.sshfs fus
 _SYSTEM = _set(
     """/proc /sys /dev /run /tmp /boot /usr /bin /sbin /lib /lib32 /lib64 /libx32 /etc /snap /lost+found /swap /nix /gnu
     /var/tmp /var/cache /var/log /var/run /var/lock /var/backups /var/crash /var/snap /var/lib/holdfast /srv/holdfast
-    /var/lib/holdfast-lab"""
+    /var/lib/holdfast-lab /var/lib/firebird/3.0/system /var/lib/firebird/4.0/system /var/lib/firebird/5.0/system"""
 )
 # packages' own state; what a practice's software keeps below /var/lib has other names
 _SYSTEM_LIB = _set(

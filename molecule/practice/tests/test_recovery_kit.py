@@ -241,7 +241,8 @@ def test_a_blank_machine_with_the_kit_alone_comes_back(standing, kit):
     body = record["body"]
     assert (record["kind"], body["verdict"]) == ("break_glass", "PASS")
     assert {item["item"]: item["verdict"] for item in body["items"]} == {"clinical_db": "PASS", "documents": "PASS"}
-    assert [row["item"] for row in body["not_run"]] == ["desk_files"]
+    others = {"accounts", "recalls", "laboratory", "imaging", "imaging_settings", "desk_files"}
+    assert {row["item"] for row in body["not_run"]} == others
     database, documents = body["items"]
     assert database["rows"] > 10_000
     assert database["queries"] > 5

@@ -157,7 +157,8 @@ def test_the_offered_lines_make_a_document_that_is_right_and_whole(surveyed, fol
     lines = (copy / "practice.yml").read_text().splitlines()
     for offer in possible:
         lines.insert(lines.index("protect:") + 1, f"  {offer['line']}")
-        at = next(number for number, line in enumerate(lines) if line.startswith(f"  {offer['host']}:"))
+        host = next(number for number, line in enumerate(lines) if line.startswith(f"  {offer['host']}:"))
+        at = next(number for number in range(host, len(lines)) if "protect: [" in lines[number])
         lines[at] = re.sub(r"protect: \[[^]]*\]", offer["protect"], lines[at])
     (copy / "practice.yml").write_text("\n".join(lines) + "\n")
     checked = subprocess.run(

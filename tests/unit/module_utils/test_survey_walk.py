@@ -134,7 +134,9 @@ def test_the_rest_of_a_partly_protected_store_is_listed(host):
 def test_databases_that_are_files_are_found_by_their_head(host):
     size = host.sqlite("/opt/pms/data/pms.db")
     host.sqlite("/opt/pms/data/no-suffix")
-    host.put("/opt/pms/data/old.fdb", data=bytes([1]) + b"\0" * 15 + b"\x00\x10" + b"\x0c\x80" + b"\0" * 4076)
+    firebird = bytes([1]) + b"\0" * 15 + b"\x00\x10" + b"\x0c\x80" + b"\0" * 4076
+    host.put("/opt/pms/data/old.fdb", data=firebird)
+    host.put("/var/lib/firebird/4.0/system/security4.fdb", data=firebird)  # the server's own
     host.put("/opt/pms/data/fake.db", data=b"\0" * 4096)
     host.sqlite("/home/reception/.config/app/state.db")
     host.sqlite("/home/reception/.mozilla/firefox/places.sqlite")
