@@ -2,6 +2,7 @@
 """What one run of the agent costs over bare ``restic backup`` with the same arguments, against one rest-server with TLS.
 
     .venv/bin/python benchmarks/agent_overhead.py --bin FOLDER            40,000 files, 3 GB, 5 pairs; some ten minutes
+    .venv/bin/python benchmarks/agent_overhead.py --bin FOLDER --line 1gbit             as a NAS on the practice's network
     .venv/bin/python benchmarks/agent_overhead.py --bin FOLDER --files 2000 --megabytes 150 --pairs 3
 
 FOLDER holds restic and restic-rest-server as Debian 13 has them. A pair is a first run and an unchanged second run of each of
@@ -23,14 +24,19 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(REPOSITORY / ".collections"))
 LIMITS = "first run: 5 % and 40 MB more; unchanged run: 1.15 times and 1 s more"
 PASSWORD = "benchmark"  # noqa: S105 - opens nothing but what is made and removed here
 PORT = 18443
 URL = f"rest:https://127.0.0.1:{PORT}"
+# a network of its own, where all that the two and the server say to each other crosses a line of that speed
+LINE = 'ip link set lo up && tc qdisc add dev lo root tbf rate "$0" burst 1mb latency 50ms && exec "$@"'
+LINE_LAID = "HOLDFAST_BENCHMARK_LINE"
 
 
 def make_data(folder: Path, files: int, megabytes: int) -> int:
@@ -99,7 +105,20 @@ class Side:
         job |= {"paths": [str(data)], "must_have": [str(data)]}
         (etc / "jobs/files.json").write_text(json.dumps(job), "ascii")
         (etc / "practice.json").write_text(json.dumps({"practice": "benchmark", "host": "here"}), "ascii")
-        (etc / "repository.json").write_text(json.dumps({"id": json.loads(done.stdout)["id"]}), "ascii")
+        repository = json.loads(done.stdout)["id"]
+        (etc / "repository.json").write_text(json.dumps({"id": repository}), "ascii")
+        if name == "agent":
+            self._install(repository)
+
+    def _install(self, repository: str) -> None:
+        """Do what the module that installs the agent does once: remember the repository, and start the program."""
+        from ansible_collections.holdfast.practice.plugins.module_utils import agent_host, agent_repository, backup_nas
+
+        config = backup_nas.config(f"{URL}/{self.name}/", str(self.folder / "etc/nas.pem"), PASSWORD, PASSWORD)
+        seen = {"": agent_repository.sight(repository, config or b"")}
+        agent_repository.remember(agent_host.Places(state=self.folder / "state"), seen)
+        command = [sys.executable, __file__, "--child", str(self.folder), "--bin", str(self.programs), "--only-start"]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
 
     def run(self) -> dict[str, float]:
         """Back up once; what it took."""
@@ -159,11 +178,10 @@ class Watch(threading.Thread):
             return []
 
 
-def agent(folder: Path, programs: Path) -> int:
+def agent(folder: Path, programs: Path, arguments: Sequence[str]) -> int:
     """The agent itself, in a process of its own."""
     # as the launcher on a host has it
     sys.dont_write_bytecode, sys.pycache_prefix = False, str(folder / "bytecode")
-    sys.path.insert(0, str(REPOSITORY / ".collections"))
     from ansible_collections.holdfast.practice.plugins.module_utils import agent as program
     from ansible_collections.holdfast.practice.plugins.module_utils import agent_host, restic
 
@@ -175,7 +193,7 @@ def agent(folder: Path, programs: Path) -> int:
 
     restic.environment = environment
     places = agent_host.Places(folder / "etc", folder / "state", folder / "cache", folder / "run")
-    return program.main(["run", "files"], places)
+    return program.main(list(arguments), places)
 
 
 def compare(pairs: int, folder: Path, data: Path, programs: Path, total: int) -> bool:
@@ -238,10 +256,15 @@ def main() -> int:
     parser.add_argument("--files", type=int, default=40_000)
     parser.add_argument("--megabytes", type=int, default=3_000)
     parser.add_argument("--pairs", type=int, default=5)
+    parser.add_argument("--line", help="speed of a line between the two and the server, such as 1gbit (needs root)")
     parser.add_argument("--child", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--only-start", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:
-        return agent(options.child, options.bin)
+        return agent(options.child, options.bin, ["--help"] if options.only_start else ["run", "files"])
+    if options.line and not os.environ.get(LINE_LAID):
+        command = ["unshare", "--net", "sh", "-c", LINE, options.line, *sys.orig_argv]
+        return subprocess.run(command, env={**os.environ, LINE_LAID: "1"}, check=False).returncode
     with tempfile.TemporaryDirectory(prefix="holdfast-benchmark-") as folder:
         data = Path(folder, "data")
         data.mkdir()

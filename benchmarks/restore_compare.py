@@ -28,7 +28,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from agent_overhead import PASSWORD, REPOSITORY, Server, Side, Watch, make_data
+from agent_overhead import PASSWORD, Server, Side, Watch, make_data
 
 LIMITS = "restore and compare: 1.25 times the bare restore; memory of the proof's process: 300 MB"
 RATIO, MEMORY_MB = 1.25, 300.0
@@ -76,7 +76,6 @@ def ours(side: Side, programs: Path, target: Path) -> dict[str, float]:
 
 def child(target: Path, folder: Path, programs: Path) -> int:
     """The fetch phase of a proof; restic runs here and not in a machine's disk."""
-    sys.path.insert(0, str(REPOSITORY / ".collections"))
     from ansible_collections.holdfast.practice.plugins.module_utils import verify_host
     from ansible_collections.holdfast.practice.plugins.module_utils.verify import Wanted
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Callable
 
@@ -85,10 +86,7 @@ def identify(opened: restic.Restic, places: Places, store: str = "") -> str:
             "nothing is created here. site.yml creates the first one",
         )
     pinned = (read_json(places.etc / pin_name(store)) or {}).get("id")
-    # restic takes a second to open a repository. Its config never changes: the same bytes as last time are the same repository
-    seen = {"id": pinned, "config": hashlib.blake2b(config).hexdigest()}
-    known = read_json(places.seen) or {}
-    if pinned and known.get(store) == seen:
+    if pinned and (read_json(places.seen) or {}).get(store) == sight(pinned, config):
         return str(pinned)
     found = opened.id()
     if found != pinned:
@@ -97,5 +95,20 @@ def identify(opened: restic.Restic, places: Places, store: str = "") -> str:
             f"the repository is {found[:8]}, the one pinned on this host is {str(pinned)[:8]}; "
             "find out who replaced it before anything is stored",
         )
-    write_json(places.seen, {**known, store: seen})
+    remember(places, {store: sight(found, config)})
     return found
+
+
+def sight(repository: str, config: bytes) -> dict[str, str]:
+    """What is kept of a repository that was opened: its id, and a hash of its sealed config.
+
+    restic takes a second to open a repository, whose config never changes: the same bytes are the same repository.
+    """
+    return {"id": repository, "config": hashlib.blake2b(config).hexdigest()}
+
+
+def remember(places: Places, seen: Mapping[str, Mapping[str, str]]) -> None:
+    """Keep the sights of repositories that were opened, by the names of their stores."""
+    known = read_json(places.seen) or {}
+    if {**known, **seen} != known:
+        write_json(places.seen, {**known, **seen})

@@ -691,6 +691,7 @@ class Door:
         not_yet: Sequence[str] = NOT_YET,
     ) -> None:
         self.module, self.store, self.own, self.not_yet = module, store, own, not_yet
+        self.sight: dict[str, str] | None = None
         self.pin = backup_host.pin_file(store["name"])
         place = Path(folder) / f"store-{store['name']}"
         place.mkdir(mode=0o700)
@@ -724,10 +725,10 @@ class Door:
         """Id of the repository, None when it is to be created. Raises what must stop the play."""
         self.restic.version()
         url = self.store["url"]
-        exists = backup_nas.knock(url, self.cafile, self.store["username"], self.store["rest_password"])
-        if not exists and not pinned:
+        config = self._config()
+        if config is None and not pinned:
             return None
-        if not exists and pinned:
+        if config is None and pinned:
             raise RefusedError(
                 "repository_vanished",
                 f"{url}: known repository vanished. This host has backed up into repository {pinned[:8]}, and the NAS "
@@ -741,12 +742,19 @@ class Door:
                 f"{url}: expected repository {pinned[:8]}, which is pinned on this host, found {found[:8]}. Find out "
                 f"who replaced it; when that was right, remove {self.pin} and run again",
             )
+        self.sight = agent_repository.sight(found, config or b"")
         return found
 
     def create(self, source: Door | None) -> str:
         """Create the repository; one for copies cuts files where its source does, or nothing would be the same twice."""
         self.restic.init(source.restic if source else None)
-        return self.restic.id()
+        found = self.restic.id()
+        self.sight = agent_repository.sight(found, self._config() or b"")
+        return found
+
+    def _config(self) -> bytes | None:
+        store = self.store
+        return backup_nas.config(store["url"], self.cafile, store["username"], store["rest_password"])
 
 
 def own_restic(module: AnsibleModule) -> tuple[bytes | None, bool]:
@@ -907,9 +915,12 @@ def converge(module: AnsibleModule) -> dict[str, Any]:
             house = Door(module, folder, place, own, not_yet)
             known, created = repository_id(module, house)
             result["repository"] = {"id": known, "created": created}
-            for copy in stores.values():
-                copy["id"], new = repository_id(module, Door(module, folder, copy, own, not_yet), house)
+            doors = {"": house}
+            for name, copy in stores.items():
+                doors[name] = Door(module, folder, copy, own, not_yet)
+                copy["id"], new = repository_id(module, doors[name], house)
                 fresh += [copy["url"]] if new else []
+            sights = {name: door.sight for name, door in doors.items() if door.sight}
             result["copies"] = {name: copy["id"] for name, copy in stores.items()}
         want = backup_host.wanted(
             params["practice"],
@@ -954,12 +965,26 @@ def converge(module: AnsibleModule) -> dict[str, Any]:
             account.check(databases)
             firebird.apply()
         state.apply(changes)
-        if not present:
+        if present:
+            make_ready(module, sights, any(c.target.startswith(backup_host.LIB) for c in changes))
+        else:
             account.apply(accounts)
             firebird.apply()
         if drop_cache:
             shutil.rmtree(backup_host.CACHE)
     return {**result, "changed": bool(steps), "diff": diff, "changes": steps, "jobs": kept}
+
+
+def make_ready(module: AnsibleModule, sights: Mapping[str, Mapping[str, str]], new_program: bool) -> None:
+    """Do once what the first run would have to: know the repositories, and read the program, which shows that it starts here."""
+    agent_repository.remember(agent_host.Places(), sights)
+    if new_program:
+        code, _out, err = module.run_command([backup_host.COMMAND, "--help"])
+        if code != 0:
+            last = err.strip().splitlines()[-1:] or ["it says nothing"]
+            raise RefusedError(
+                "agent_broken", f"{backup_host.COMMAND} does not start with this host's Python: {last[0]}"
+            )
 
 
 def main() -> None:

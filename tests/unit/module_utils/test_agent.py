@@ -562,3 +562,14 @@ def test_a_pin_that_was_changed_is_asked_about_again(places, monkeypatch):
     pin.write_text('{"id": "def"}')
     with pytest.raises(agent_repository.RunError, match="the one pinned on this host is def"):
         agent_repository.identify(door, places)
+
+
+def test_a_repository_that_was_opened_at_the_installation_is_not_opened_by_the_first_run(places, monkeypatch):
+    (places.etc / "repository.json").write_text('{"id": "abc"}')
+    monkeypatch.setattr(agent_repository, "knock", lambda _opened, _timeout_s: b"sealed")
+    door = SimpleNamespace(id=lambda: pytest.fail("restic was asked"))
+    agent_repository.remember(places, {"": agent_repository.sight("abc", b"sealed")})
+    written = places.seen.stat().st_mtime_ns, places.seen.stat().st_ino
+    agent_repository.remember(places, {"": agent_repository.sight("abc", b"sealed")})
+    assert (places.seen.stat().st_mtime_ns, places.seen.stat().st_ino) == written, "written anew without a change"
+    assert agent_repository.identify(door, places) == "abc"
