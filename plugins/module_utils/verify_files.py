@@ -97,11 +97,11 @@ class Index:
         )
         self._waiting = []
 
-    def expected(self, name: bytes) -> Expected | None:
-        """What is known of a path, by its digest."""
-        asked = "SELECT size, mode, mtime_ns, blake2b, volatile, state, look FROM file WHERE name = ?"
-        found = self._base.execute(asked, (name,)).fetchone()
-        return Expected(*found) if found else None
+    def expected(self, names: Sequence[bytes]) -> dict[bytes, Expected]:
+        """What is known of some paths, by their digests."""
+        asked = "SELECT name, size, mode, mtime_ns, blake2b, volatile, state, look FROM file WHERE name IN ("
+        rows = self._base.execute(asked + ",".join("?" * len(names)) + ")", names).fetchall()
+        return {row[0]: Expected(*row[1:]) for row in rows}
 
     def state(self, path: str) -> str | None:
         """What became of the file at a path; None when nobody knows of it."""
@@ -110,7 +110,8 @@ class Index:
 
     def known(self, path: str) -> Expected | None:
         """What is known of the file at a path."""
-        return self.expected(path_digest(raw(path)))
+        name = path_digest(raw(path))
+        return self.expected([name]).get(name)
 
     def mark(self, rows: Iterable[tuple[str, str, bytes]]) -> None:
         """Note what became of expected files: (state, look, name)."""
@@ -167,26 +168,28 @@ def compare(
     restored = volatile = size = 0
     states: list[tuple[str, str, bytes]] = []
     extra: list[bytes] = []
-    for seen in read_tree(tree, lambda path: _note_kind(index, path)):
-        restored += 1
-        tell(1, seen.facts.st_size)
-        name = path_digest(seen.path)
-        kind, look = tripwires.ending(os.fsdecode(seen.path)), ""
-        if tripwires.is_judged(kind, JUDGED):
-            look = tripwires.looks(kind, seen.head)
-            looks[kind, look] += 1
-        have = index.expected(name)
-        if have is None or have.state == DROPPED:
-            extra.append(name)
-        else:
-            state = _state(seen, have)
-            volatile += state == VOLATILE
-            size += seen.facts.st_size if state == SAME else 0
-            states.append((state, look, name))
-        if seen.path in wanted:
-            digests[wanted[seen.path]] = seen.digest
-        for root in [root for root, below in roots.items() if seen.path.startswith(below) or seen.path == below[:-1]]:
-            del roots[root]
+    for batch in read_tree(tree, lambda path: _note_kind(index, path)):
+        restored += len(batch)
+        tell(len(batch), sum(seen.facts.st_size for seen in batch))
+        names = [path_digest(seen.path) for seen in batch]
+        expected = index.expected(names)
+        for seen, name in zip(batch, names, strict=True):
+            kind, look = tripwires.ending(os.fsdecode(seen.path)), ""
+            if tripwires.is_judged(kind, JUDGED):
+                look = tripwires.looks(kind, seen.head)
+                looks[kind, look] += 1
+            have = expected.get(name)
+            if have is None or have.state == DROPPED:
+                extra.append(name)
+            else:
+                state = _state(seen, have)
+                volatile += state == VOLATILE
+                size += seen.facts.st_size if state == SAME else 0
+                states.append((state, look, name))
+            if seen.path in wanted:
+                digests[wanted[seen.path]] = seen.digest
+            for root in [each for each, below in roots.items() if (seen.path + b"/").startswith(below)]:
+                del roots[root]
         if len(states) + len(extra) >= _ROWS:
             index.mark(states)
             index.add(extra)
@@ -199,7 +202,7 @@ def compare(
 def _note_kind(index: Index, path: bytes) -> None:
     """Something at this path is no plain file: remember that where one is expected."""
     name = path_digest(path)
-    have = index.expected(name)
+    have = index.expected([name]).get(name)
     if have and have.state == MISSING:
         index.mark([(KIND, "", name)])
 
@@ -219,8 +222,8 @@ def _state(seen: Seen, have: Expected) -> str:
 _Batch = tuple[int, bytes, list[tuple[str, os.stat_result]]]
 
 
-def read_tree(tree: str, other: Callable[[bytes], None], threads: int | None = None) -> Iterator[Seen]:
-    """Every plain file below a folder, read and hashed; paths begin with / there. other hears of what else there is.
+def read_tree(tree: str, other: Callable[[bytes], None], threads: int | None = None) -> Iterator[list[Seen]]:
+    """Every plain file below a folder, read and hashed, some at a time; paths begin with /. other hears of what else there is.
 
     Files are read by several threads, as many at a time as keep them busy: what waits does not grow with the tree.
     """
@@ -237,9 +240,9 @@ def read_tree(tree: str, other: Callable[[bytes], None], threads: int | None = N
         for batch in _batches(root, other):
             pending.append(pool.submit(_read_batch, hands, batch))
             if len(pending) > 4 * threads:
-                yield from pending.popleft().result()
+                yield pending.popleft().result()
         while pending:
-            yield from pending.popleft().result()
+            yield pending.popleft().result()
 
 
 def _batches(root: int, other: Callable[[bytes], None]) -> Iterator[_Batch]:

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from .tripwires import ENTROPY, MAGIC, Settings, ending, is_judged, wrong_looks
-from .verify import SPOILT_PERCENT, Reason, Run, path_digest, raw, utc
+from .verify import SPOILT_PERCENT, Reason, Run, utc
 from .verify_files import DROPPED, EXTRA, JUDGED, MISSING, Index
 
 
@@ -48,7 +48,7 @@ class Since:
         if kind != "manifest" or entry.get("volatile"):
             return
         self._counts["before"] += 1
-        have = self._index.expected(path_digest(raw(entry["path"])))
+        have = self._index.known(entry["path"])
         if have is None or have.state in (DROPPED, EXTRA, MISSING):
             self._counts["gone"] += 1
         elif have.volatile:
