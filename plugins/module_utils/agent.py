@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The agent: the program that runs backup jobs on a host. Every verb is registered by the module that carries it out.
 
-It has two faces. The services call ``agent``, which does the work itself; people call ``holdfast-agent``, where ``run`` starts
-a service and watches it.
+It has two faces. The services call ``agent``, which does the work itself; people call ``holdfast-agent`` (``agent_people``),
+where ``run`` starts a service and watches it.
 
 ``run`` ends with 0 (OK), 1 (FAILED), 2 (INCOMPLETE), 3 (the job file is not usable), 4 (another run holds the job's lock)
 or 75 (deferred: not now, the service tries again every minute). ``settle`` is what the service runs after a run: where a run
@@ -13,27 +13,14 @@ every job and ends with 0, 1 or 2 like the worst of them. ``watch`` mails what i
 from __future__ import annotations
 
 import argparse
-import os
-import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from . import (
-    agent_boot,
-    agent_notice,
-    agent_restore,
-    agent_resume,
-    agent_run,
-    agent_snapshots,
-    agent_start,
-    agent_status,
-    agent_tripwires,
-)
+from . import agent_boot, agent_notice, agent_resume, agent_run, agent_status
 from .agent_host import EXIT_INVALID, Places, say
 from .agent_job import NAME
 
 PARTS = (agent_run, agent_resume, agent_status, agent_notice, agent_boot)
-PEOPLE = (agent_status, agent_start, agent_snapshots, agent_restore, agent_tripwires)
 
 
 class Parser(argparse.ArgumentParser):
@@ -42,14 +29,6 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Say what is wrong and how it is meant."""
         self.exit(EXIT_INVALID, f"{self.format_usage()}{self.prog}: {message}\n")
-
-
-def people(argv: Sequence[str]) -> int:
-    """Entry of ``holdfast-agent``."""
-    if os.geteuid() != 0:
-        sys.stderr.write("holdfast-agent: only root can see backups: sudo holdfast-agent ...\n")
-        return EXIT_INVALID
-    return main(argv, parts=PEOPLE, prog="holdfast-agent")
 
 
 def main(argv: Sequence[str], places: Places | None = None, parts: Sequence[Any] = PARTS, prog: str = "agent") -> int:

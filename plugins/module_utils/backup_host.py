@@ -59,7 +59,7 @@ from {PACKAGE}.agent import main
 sys.exit(main(sys.argv[1:]))
 """
 COMMAND = "/usr/local/sbin/holdfast-agent"
-COMMAND_TEXT = LAUNCHER.replace("import main", "import people").replace("main(", "people(")
+COMMAND_TEXT = LAUNCHER.replace("agent import main", "agent_people import people").replace("main(", "people(")
 
 # What the agent may do: read every file, become the database's user, end what it started, talk to the NAS.
 # KillMode=mixed: the agent ends its children itself and still writes its record.

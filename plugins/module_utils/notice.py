@@ -17,7 +17,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Callable
 
-from . import mail_send
 from .agent_host import read_json, say, utc, write_json
 
 SCHEMA = 1
@@ -279,6 +278,11 @@ class Post:
 
     def send(self, memory: Memory, now: float) -> bool:
         """Send what waits, in its order; stop at the first that is not taken. True when nothing waits any more."""
+        if not memory.queue:
+            return True
+        # what knows of mail takes more memory than the rest, and most who come here have nothing to send
+        from . import mail_send
+
         password = self.password.read_text(encoding="utf-8").rstrip("\n") if self.settings.get("user") else None
         cafile = str(self.cafile) if self.settings.get("ca") else None
         while memory.queue:

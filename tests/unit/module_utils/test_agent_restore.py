@@ -13,6 +13,7 @@ from ansible_collections.holdfast.practice.plugins.module_utils import (
     agent,
     agent_browse,
     agent_host,
+    agent_people,
     agent_restore,
     agent_runs,
     agent_snapshots,
@@ -222,7 +223,7 @@ def test_wrong_questions_end_with_3_and_touch_nothing(tmp_path, monkeypatch, cap
     live.mkdir()
     places.job("other").write_text(json.dumps({**JOB, "name": "other", "paths": [str(live)]}))
     argv = ["restore", "documents", *(each.replace("LIVE", str(live)) for each in arguments)]
-    assert agent.main(argv, places, agent.PEOPLE, "holdfast-agent") == 3
+    assert agent.main(argv, places, agent_people.PARTS, "holdfast-agent") == 3
     assert words in capsys.readouterr().err
 
 

@@ -15,6 +15,7 @@ from ansible_collections.holdfast.practice.plugins.module_utils import (
     agent_files,
     agent_host,
     agent_job,
+    agent_people,
     agent_tripwires,
     canary,
 )
@@ -73,7 +74,9 @@ class Host:
         return json.loads(self.places.tripwires("documents").read_text())
 
     def clear(self, *reason: str) -> int:
-        return agent.main(["clear", "documents", *(["--reason", *reason] if reason else [])], self.places, agent.PEOPLE)
+        return agent.main(
+            ["clear", "documents", *(["--reason", *reason] if reason else [])], self.places, agent_people.PARTS
+        )
 
 
 @pytest.fixture
