@@ -11,6 +11,8 @@ from pathlib import Path
 
 REPO = Path(__file__).resolve().parents[2]
 ADDRESSES = {"nas1": "198.18.0.11", "server1": "198.18.0.12", "desk1": "198.18.0.13"}
+# labs side by side must not take each other's machines away
+RESTORES = Path(f"/var/lib/holdfast/restore-faults-{Path(os.environ.get('HOLDFAST_LAB_FOLDER', 'none')).name}")
 REPOSITORY = "/srv/holdfast/repositories/server1"
 RESTIC = """
 cd / && c=/etc/holdfast/credentials
@@ -52,9 +54,7 @@ class Practice:
         environment["ANSIBLE_CALLBACKS_ENABLED"] = "holdfast.practice.verdict"
         command = [str(REPO / ".venv/bin/ansible-playbook"), "-i", str(self.folder), "playbooks/prove.yml"]
         command += ["--vault-id", f"harbour-street@{self.folder}/.vault-password", "-e", f"items={items}"]
-        # labs side by side must not take each other's machines away
-        root = Path(f"/var/lib/holdfast/restore-faults-{Path(os.environ['HOLDFAST_LAB_FOLDER']).name}")
-        command += ["-e", f"restore_host_root={root}", *options]
+        command += ["-e", f"restore_host_root={RESTORES}", *options]
         ledger = self.folder / "evidence/ledger.jsonl"
         before = len(ledger.read_text().splitlines()) if ledger.exists() else 0
         done = subprocess.run(command, cwd=REPO, env=environment, text=True, capture_output=True, check=False)
@@ -62,5 +62,5 @@ class Practice:
         records = ledger.read_text().splitlines()
         assert len(records) == before + 1, done.stdout[-4000:] + done.stderr[-2000:]
         body = json.loads(records[-1])["record"]["body"]
-        assert not (root / "harbour-street").exists(), "the machine with restored data was left behind"
+        assert not (RESTORES / "harbour-street").exists(), "the machine with restored data was left behind"
         return Proof(done.returncode, body, done.stdout + done.stderr)

@@ -17,11 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from faults_lab import REPO, ssh
+from faults_lab import REPO, RESTORES, ssh
 
 pytestmark = pytest.mark.skipif("HOLDFAST_LAB_FOLDER" not in os.environ, reason="needs a lab, see the top of the file")
 
-ROOT = "/var/lib/holdfast/restore-faults"
 IMAGES = Path("/var/cache/holdfast/images")
 
 
@@ -64,14 +63,14 @@ class Kit:
     def rehearse(self, *options: str, kit: Path | None = None, owner: object = None) -> Rehearsal:
         ledger = self.folder / "evidence/ledger.jsonl"
         before = len(ledger.read_text().splitlines()) if ledger.exists() else 0
-        chosen = ["-e", f"identity={self.key(owner or self.owner, 'key')}", "-e", f"restore_host_root={ROOT}"]
+        chosen = ["-e", f"identity={self.key(owner or self.owner, 'key')}", "-e", f"restore_host_root={RESTORES}"]
         chosen += ["-e", f"kit={kit}"] if kit else []
         done = self.play("break_glass.yml", *chosen, *options)
         records = ledger.read_text().splitlines() if ledger.exists() else []
         assert len(records) == before + 1, done.stdout[-4000:] + done.stderr[-2000:]
         record = json.loads(records[-1])["record"]
         assert record["kind"] == "break_glass"
-        assert not Path(ROOT, "harbour-street-break-glass").exists(), "the machine with the opened kit was left behind"
+        assert not (RESTORES / "harbour-street-break-glass").exists(), "the machine with the opened kit was left behind"
         return Rehearsal(done.returncode, record["body"], done.stdout + done.stderr)
 
     def changed(self, name: str, change: Callable[[dict[str, bytes]], None]) -> Path:

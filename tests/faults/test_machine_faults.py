@@ -24,12 +24,11 @@ from pathlib import Path
 import pytest
 from ansible_collections.holdfast.practice.plugins.module_utils.nspawn import Bind, Machine
 from ansible_collections.holdfast.practice.plugins.module_utils.nspawn_host import MachineHost, reach
-from faults_lab import ADDRESSES, REPO, Practice, ssh
+from faults_lab import ADDRESSES, REPO, RESTORES, Practice, ssh
 
 pytestmark = pytest.mark.skipif("HOLDFAST_LAB_FOLDER" not in os.environ, reason="needs a lab, see the top of the file")
 
-ROOT = Path("/var/lib/holdfast/restore-faults")
-PLACE = ROOT / "harbour-street"
+PLACE = RESTORES / "harbour-street"
 CONTROL = "198.18.0.1"
 CARRIER, SPARE = "198.18.0.28", "198.18.0.29"
 LETTERS = "/srv/clinic/documents/letters"
@@ -64,7 +63,7 @@ def begin(practice, *options, items="clinical_db"):
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("ANSIBLE_", "MOLECULE_"))}
     command = [str(REPO / ".venv/bin/ansible-playbook"), "-i", str(practice.folder), "playbooks/prove.yml"]
     command += ["--vault-id", f"harbour-street@{practice.folder}/.vault-password", "-e", f"items={items}"]
-    command += ["-e", f"restore_host_root={ROOT}", *options]
+    command += ["-e", f"restore_host_root={RESTORES}", *options]
     output = (practice.folder / "output").open("w")
     return subprocess.Popen(command, cwd=REPO, env=environment, stdout=output, stderr=output, start_new_session=True)
 
@@ -216,7 +215,7 @@ def test_a_restored_practice_runs_nothing_and_calls_nobody(practice, jobs):
         )
         known = {run(["ip", "-j", "neigh", "show", address])[1] for address in ADDRESSES.values()}
         machines = {json.loads(each)[0]["lladdr"] for each in known}
-        own = Path("/sys/class/net/br0/address").read_text().strip()
+        own = json.loads(run(["ip", "-j", "link", "show", "br0"])[1])[0]["address"]
         before, watch.came[:] = watch.frames, []
         watch.senders.clear()
         proof = begin(practice, items="clinical_db,documents")
@@ -270,12 +269,12 @@ def test_what_a_killed_proof_left_is_wiped_by_the_next(practice):
 
 def test_two_proofs_run_side_by_side_on_one_carrier(practice, tmp_path):
     other = copied(tmp_path / "second")
-    both = [begin(practice), begin(other, "-e", f"restore_host_place={ROOT}/other")]
-    until(lambda: leader_of(PLACE) and leader_of(ROOT / "other"), "both machines to run at once")
+    both = [begin(practice), begin(other, "-e", f"restore_host_place={RESTORES}/other")]
+    until(lambda: leader_of(PLACE) and leader_of(RESTORES / "other"), "both machines to run at once")
     for each, its in zip(both, (practice, other), strict=True):
         assert each.wait(900) == 0, (its.folder / "output").read_text()[-3000:]
         assert body(its)["machine"]["disposed"] is True
-    assert list(ROOT.iterdir()) == []
+    assert list(RESTORES.iterdir()) == []
 
 
 def test_a_carrier_without_room_is_inconclusive_before_anything_is_restored(practice, tmp_path):
@@ -371,7 +370,7 @@ def test_a_carrier_over_ssh_proves_like_this_machine_and_shows_no_secret(practic
     found = body(practice)
     assert found["verdict"] == "PASS"
     assert found["machine"]["disposal"] == {"store": "encrypted", "key_destroyed": True, "deleted": True}
-    assert carrier("ls /var/lib/holdfast/restore-faults; find / -xdev -newer /etc/hostname -name '*AnsiballZ*'") == ""
+    assert carrier(f"ls {RESTORES}; find / -xdev -newer /etc/hostname -name '*AnsiballZ*'") == ""
 
 
 def test_a_carrier_that_does_not_answer_is_inconclusive_and_recorded(practice):

@@ -18,7 +18,7 @@ import uuid
 from pathlib import Path
 
 import pytest
-from faults_lab import REPOSITORY, RESTIC, Practice, ssh
+from faults_lab import REPOSITORY, RESTIC, RESTORES, Practice, ssh
 
 pytestmark = pytest.mark.skipif("HOLDFAST_LAB_FOLDER" not in os.environ, reason="needs a lab, see the top of the file")
 
@@ -271,13 +271,12 @@ def test_a_nas_that_is_out_of_reach(practice):
 )
 def test_a_disk_too_small(practice):
     """A file system of 200 MB under the restore machine: refused before the restore, with the bytes that are needed."""
-    place = Path("/var/lib/holdfast/restore-faults")
-    place.mkdir(parents=True, exist_ok=True)
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=200m", "tmpfs", str(place)], check=True)
+    RESTORES.mkdir(parents=True, exist_ok=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=200m", "tmpfs", str(RESTORES)], check=True)
     try:
         proof = practice.prove()
     finally:
-        subprocess.run(["umount", str(place)], check=True)
+        subprocess.run(["umount", str(RESTORES)], check=True)
     assert (proof.code, proof.body["verdict"]) == (2, "INCONCLUSIVE")
     assert "not_enough_space" in proof.codes()
     assert "bytes" in proof.output
