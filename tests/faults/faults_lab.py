@@ -13,6 +13,7 @@ REPO = Path(__file__).resolve().parents[2]
 ADDRESSES = {"nas1": "198.18.0.11", "server1": "198.18.0.12", "desk1": "198.18.0.13"}
 # labs side by side must not take each other's machines away
 RESTORES = Path(f"/var/lib/holdfast/restore-faults-{Path(os.environ.get('HOLDFAST_LAB_FOLDER', 'none')).name}")
+LETTERS = "/srv/clinic/documents/letters"
 REPOSITORY = "/srv/holdfast/repositories/server1"
 RESTIC = """
 cd / && c=/etc/holdfast/credentials

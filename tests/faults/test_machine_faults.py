@@ -24,14 +24,13 @@ from pathlib import Path
 import pytest
 from ansible_collections.holdfast.practice.plugins.module_utils.nspawn import Bind, Machine
 from ansible_collections.holdfast.practice.plugins.module_utils.nspawn_host import MachineHost, reach
-from faults_lab import ADDRESSES, REPO, RESTORES, Practice, ssh
+from faults_lab import ADDRESSES, LETTERS, REPO, RESTORES, Practice, ssh
 
 pytestmark = pytest.mark.skipif("HOLDFAST_LAB_FOLDER" not in os.environ, reason="needs a lab, see the top of the file")
 
 PLACE = RESTORES / "harbour-street"
 CONTROL = "198.18.0.1"
 CARRIER, SPARE = "198.18.0.28", "198.18.0.29"
-LETTERS = "/srv/clinic/documents/letters"
 PORTS = (25, 8025)
 
 

@@ -12,13 +12,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import uuid
 from pathlib import Path
 
 import pytest
-from faults_lab import REPOSITORY, RESTIC, RESTORES, Practice, ssh
+from faults_lab import LETTERS, REPOSITORY, RESTIC, Practice, ssh
 
 pytestmark = pytest.mark.skipif("HOLDFAST_LAB_FOLDER" not in os.environ, reason="needs a lab, see the top of the file")
 
@@ -270,13 +271,17 @@ def test_a_nas_that_is_out_of_reach(practice):
     codes=["not_enough_space"],
 )
 def test_a_disk_too_small(practice):
-    """A file system of 200 MB under the restore machine: refused before the restore, with the bytes that are needed."""
-    RESTORES.mkdir(parents=True, exist_ok=True)
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=200m", "tmpfs", str(RESTORES)], check=True)
+    """More files than the machine's disk has room for: refused before the restore, with the bytes that are needed."""
+    big = f"{LETTERS}/big"
+    ssh("server1", f"truncate -s 1500M {big} && systemctl start holdfast-backup@documents.service")
     try:
-        proof = practice.prove()
+        proof = practice.prove("-e", f"restore_host_size={1 << 30}", items="documents")
     finally:
-        subprocess.run(["umount", str(RESTORES)], check=True)
+        ssh("server1", f"rm {big} && systemctl start holdfast-backup@documents.service")
     assert (proof.code, proof.body["verdict"]) == (2, "INCONCLUSIVE")
-    assert "not_enough_space" in proof.codes()
-    assert "bytes" in proof.output
+    assert proof.codes("documents") == {"not_enough_space"}
+    said = re.search(r"the restore needs (\d+) bytes, the restore machine's disk has (\d+) free", proof.output)
+    assert said
+    need, free = map(int, said.groups())
+    assert free < 1500 << 20 < need
+    assert proof.level("files", "documents")["checked"] == 0
