@@ -279,8 +279,10 @@ def test_a_disk_too_small(practice):
         ssh("server1", f"rm {big} && systemctl start holdfast-backup@documents.service")
     assert (proof.code, proof.body["verdict"]) == (2, "INCONCLUSIVE")
     assert proof.codes("documents") == {"not_enough_space"}
-    said = re.search(r"the restore needs (\d+) bytes, the restore machine's disk has (\d+) free", proof.output)
-    assert said
-    need, free = map(int, said.groups())
+    files = proof.level("files", "documents")
+    (said,) = {reason["message"] for reason in files["reasons"]}
+    need, free = map(
+        int, re.findall(r"the restore needs (\d+) bytes, the restore machine's disk has (\d+) free", said)[0]
+    )
     assert free < 1500 << 20 < need
-    assert proof.level("files", "documents")["checked"] == 0
+    assert files["checked"] == 0
