@@ -167,11 +167,16 @@ def _due(before: Mapping[str, Any] | None, condition: Condition, now: float) -> 
 
 @dataclass(frozen=True)
 class Words:
-    """What a watcher says of one piece of news: of what (as in "backup of clinic on server1"), what happened, what to do."""
+    """What a watcher says of one piece of news: of what (as in "backup of clinic on server1"), what happened, what to do.
+
+    over: what there is to say when it is over. last: the name of what was last good; None where there is no such thing.
+    """
 
     title: str
     happened: Sequence[str] = ()
     do: Sequence[str] = ()
+    over: Sequence[str] = ()
+    last: str | None = "Last good backup"
 
 
 def moment(seconds: float, zone: str) -> str:
@@ -227,16 +232,18 @@ def _headline(text: str) -> str:
 
 def _paragraph(each: News, known: Words, zone: str, now: float) -> Iterator[str]:
     good = each.condition.last_good
-    last = f"{moment(good, zone)}, {span(now - good)} ago" if good is not None else "none is known"
+    when = f"{moment(good, zone)}, {span(now - good)} ago" if good is not None else "none is known"
+    last = [f"  {known.last}: {when}"] if known.last else []
     if each.kind == "recovered":
         yield f"  It had been in trouble since {moment(each.since, zone)}."
-        yield f"  Last good backup: {last}"
+        yield from (f"  {text}" for text in known.over)
+        yield from last
         yield "  Nothing is to be done."
         return
     for text in known.happened:
         yield f"  What happened: {text}"
     yield f"  Since: {moment(each.since, zone)}"
-    yield f"  Last good backup: {last}"
+    yield from last
     for text in known.do:
         yield f"  What to do: {text}"
 

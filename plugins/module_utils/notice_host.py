@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ansible_collections.holdfast.practice.plugins.module_utils.host_state import Dir, File, Unit, Wanted
@@ -21,7 +21,11 @@ class NoticeError(Exception):
 
 @dataclass(frozen=True)
 class Watcher:
-    """A program that looks and mails. etc: folder of mail.json; state: the name of its folder below /var/lib."""
+    """A program that looks and mails. etc: folder of mail.json; state: the name of its folder below /var/lib.
+
+    stays: it runs all the time and tells systemd that it is alive, instead of being started by a timer. secrets: further
+    credentials, {name: path}.
+    """
 
     unit: str
     title: str
@@ -33,6 +37,8 @@ class Watcher:
     runtime: str
     capabilities: str
     also: Sequence[str] = ()
+    stays: bool = False
+    secrets: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def service(self) -> str:
@@ -87,6 +93,14 @@ def settings(mail: Mapping[str, Any], practice: str, host: str, timezone: str) -
 def service_text(watcher: Watcher, login: bool) -> str:
     """Write the service. It reads, keeps its memory and speaks to the mail server; nothing else is open to it."""
     credential = [f"LoadCredential=mail-password:{watcher.credential}"] if login else []
+    credential += [f"LoadCredential={name}:{path}" for name, path in sorted(watcher.secrets.items())]
+    runs = (
+        # five minutes without a word and it is started anew; handing over a mail may take one
+        ["Type=notify", "Restart=always", "RestartSec=5", "WatchdogSec=300"]
+        if watcher.stays
+        else ["Type=oneshot", "TimeoutStartSec=300"]
+    )
+    install = ["[Install]", "WantedBy=multi-user.target", ""] if watcher.stays else []
     return "\n".join(
         [
             f"# Managed by Ansible (holdfast.practice.{watcher.owner})",
@@ -94,15 +108,14 @@ def service_text(watcher: Watcher, login: bool) -> str:
             f"Description={watcher.title}",
             "Wants=network-online.target",
             "After=network-online.target time-sync.target",
-            "# it is started after every run, however often",
+            "# it is started again, however often",
             "StartLimitIntervalSec=0",
             "",
             "[Service]",
-            "Type=oneshot",
+            *runs,
             f"ExecStart={watcher.command}",
             f"SyslogIdentifier={watcher.unit}",
             *credential,
-            "TimeoutStartSec=300",
             "UMask=0077",
             "Nice=10",
             f"StateDirectory={watcher.state}",
@@ -134,6 +147,7 @@ def service_text(watcher: Watcher, login: bool) -> str:
             "SystemCallFilter=~@privileged @resources",
             "SystemCallErrorNumber=EPERM",
             "",
+            *install,
         ]
     )
 
@@ -160,22 +174,25 @@ def timer_text(watcher: Watcher) -> str:
 
 
 def wanted(
-    watcher: Watcher, mail: Mapping[str, Any], practice: str, host: str, timezone: str, password: str | None
+    watcher: Watcher, mail: Mapping[str, Any] | None, practice: str, host: str, timezone: str, password: str | None
 ) -> Wanted:
-    """Files and units of a watcher. Raises NoticeError with every fault of the settings."""
-    faults = faults_of(mail, password)
+    """Files and units of a watcher. Raises NoticeError with every fault of the settings. Without mail it tells the journal."""
+    faults = faults_of(mail, password) if mail is not None else []
     if faults:
         raise NoticeError("; ".join(faults))
-    content = json.dumps(settings(mail, practice, host, timezone), indent=1, sort_keys=True) + "\n"
-    login = bool(mail.get("user"))
-    ca = mail["ca"].strip().encode() + b"\n" if mail.get("ca") else None
+    told = mail or {}
+    content = json.dumps(settings(mail, practice, host, timezone), indent=1, sort_keys=True) + "\n" if mail else None
+    login = bool(told.get("user"))
+    ca = told["ca"].strip().encode() + b"\n" if told.get("ca") else None
     files = [
-        File(f"{watcher.etc}/mail.json", content.encode("ascii"), 0o600),
+        File(f"{watcher.etc}/mail.json", content.encode("ascii") if content else None, 0o600),
         File(f"{watcher.etc}/mail.pem", ca, 0o644),
         File(watcher.credential, (password or "").encode() + b"\n" if login else None, 0o600, secret=True),
         File(watcher.service, service_text(watcher, login).encode()),
-        File(watcher.timer, timer_text(watcher).encode()),
     ]
+    if watcher.stays:
+        return Wanted([], files, [Unit(f"{watcher.unit}.service", True, True, tuple(item.path for item in files))])
+    files.append(File(watcher.timer, timer_text(watcher).encode()))
     return Wanted([], files, [Unit(f"{watcher.unit}.timer", True, True, (watcher.timer,))])
 
 
@@ -186,9 +203,11 @@ def unwanted(watcher: Watcher, memory: str) -> Wanted:
         File(f"{watcher.etc}/mail.pem", None),
         File(watcher.credential, None, secret=True),
         File(watcher.service, None),
-        File(watcher.timer, None),
+        *([] if watcher.stays else [File(watcher.timer, None)]),
         File(memory, None),
     ]
     folder = memory.rsplit("/", 1)[0]
+    if watcher.stays:
+        return Wanted([Dir(folder, absent=True)], files, [Unit(f"{watcher.unit}.service", False, False)])
     units = [Unit(f"{watcher.unit}.service", None, False), Unit(f"{watcher.unit}.timer", False, False)]
     return Wanted([Dir(folder, absent=True)], files, units)

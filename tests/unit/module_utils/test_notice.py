@@ -188,6 +188,17 @@ def test_how_one_reads():
     assert "You hear of it again" not in body
 
 
+def test_what_has_no_last_good_says_what_it_was_when_it_is_over():
+    def of_a_ups(_each):
+        return Words("ups1", ["the mains failed"], ["Wait."], ["The mains were away for 40 s."], None)
+
+    news = [News("problem", "a", FULL, T), News("recovered", "b", OK, T - D)]
+    _subject, body = notice.letter(SETTINGS, news, of_a_ups, "The end.", T)
+    assert "Last good" not in body
+    assert body.count("The mains were away for 40 s.") == 1
+    assert body.index("recovered") < body.index("The mains were away")
+
+
 @pytest.mark.parametrize(
     ("seconds", "text"),
     [(0, "0 min"), (59 * 60, "59 min"), (3600, "1 h 0 min"), (25 * H, "1 d 1 h"), (3 * D, "3 d"), (-5, "0 min")],
