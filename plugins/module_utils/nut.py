@@ -27,6 +27,7 @@ HINTS = {
     "DATA-STALE": "the driver no longer hears from the UPS; look at the cable and at systemctl status 'nut-driver@*'",
     "VAR-NOT-SUPPORTED": "this UPS has no such variable",
     "READONLY": "this UPS does not let the variable be set",
+    "CMD-NOT-SUPPORTED": "this UPS has no such command",
 }
 
 
@@ -217,6 +218,14 @@ class Nut:
     def clients(self, ups: str) -> list[str]:
         """Addresses of the machines that are attached to a UPS."""
         return [row[2] for row in self._list(f"CLIENT {ups}") if len(row) == 3 and row[0] == "CLIENT"]
+
+    def commands(self, ups: str) -> list[str]:
+        """Instant commands that a UPS understands, such as test.battery.start.quick."""
+        return [row[2] for row in self._list(f"CMD {ups}") if len(row) == 3 and row[0] == "CMD"]
+
+    def command(self, ups: str, name: str) -> None:
+        """Give an instant command. Needs login() as a user who may give exactly this one (instcmds)."""
+        self._ask(f"INSTCMD {ups} {name}", f"INSTCMD {ups} {name}")
 
     def set_variable(self, ups: str, name: str, value: str) -> None:
         """Set a variable. Needs login() as a user with the action SET."""

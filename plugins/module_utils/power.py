@@ -39,6 +39,8 @@ SHARED_FILES = ("nut.conf", "upsmon.conf")
 NOTICES = (
     "ONLINE", "ONBATT", "LOWBATT", "FSD", "COMMOK", "COMMBAD", "SHUTDOWN", "REPLBATT", "NOCOMM", "NOPARENT",
 )  # fmt: skip
+# the only commands that anybody gets: nothing in a practice has to switch a UPS off over the network
+BATTERY_TESTS = ("test.battery.start", "test.battery.start.quick")
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,62}")
 ADDRESS = re.compile(r"[A-Za-z0-9.:_-]{1,253}")
 KEY = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,62}")
@@ -64,12 +66,16 @@ class Ups:
 
 @dataclass(frozen=True)
 class User:
-    """Somebody who may speak with upsd: ``role`` primary or secondary for upsmon, ``actions`` such as SET or FSD."""
+    """Somebody who may speak with upsd: ``role`` primary or secondary for upsmon, ``actions`` such as SET or FSD.
+
+    ``instcmds``: the commands that this user may give the UPS, each by its name.
+    """
 
     name: str
     password: str = field(repr=False)
     role: str | None = None
     actions: tuple[str, ...] = ()
+    instcmds: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -154,6 +160,15 @@ def _check_ups(ups: Ups) -> None:
         raise PowerError(f"UPS {ups.name}: the port of {DUMMY} is the name of its file, such as {ups.name}.dev")
 
 
+def _check_rights(user: User) -> None:
+    for action in user.actions:
+        if action not in ("SET", "FSD"):
+            raise PowerError(f"user {user.name}: action {action}, expected SET or FSD")
+    for command in user.instcmds:
+        if command not in BATTERY_TESTS:
+            raise PowerError(f"user {user.name}: command {command}, expected one of {', '.join(BATTERY_TESTS)}")
+
+
 def _check_primary(power: Power) -> None:
     if not power.ups:
         raise PowerError("a primary needs at least one entry in ups: the UPS whose cable ends in this host")
@@ -171,11 +186,9 @@ def _check_primary(power: Power) -> None:
         _check_password(f"user {user.name}", user.password)
         if user.role not in (None, "primary", "secondary"):
             raise PowerError(f"user {user.name}: role is {user.role}, expected primary or secondary")
-        if user.role == "secondary" and user.actions:
+        if user.role == "secondary" and (user.actions or user.instcmds):
             raise PowerError(f"user {user.name}: a secondary only listens; give its actions to a user without a role")
-        for action in user.actions:
-            if action not in ("SET", "FSD"):
-                raise PowerError(f"user {user.name}: action {action}, expected SET or FSD")
+        _check_rights(user)
 
 
 def check(power: Power) -> None:
@@ -242,7 +255,7 @@ def render_upsd_conf(power: Power) -> str:
 
 
 def render_upsd_users(power: Power) -> str:
-    """upsd.users. Nobody gets instcmds: nothing in a practice has to command the UPS over the network."""
+    """upsd.users."""
     text = HEADER
     for user in power.users:
         text += f"\n[{user.name}]\n  password = {quote(user.password)}\n"
@@ -250,6 +263,8 @@ def render_upsd_users(power: Power) -> str:
             text += f"  upsmon {user.role}\n"
         for action in user.actions:
             text += f"  actions = {action}\n"
+        for command in user.instcmds:
+            text += f"  instcmds = {command}\n"
     return text
 
 

@@ -96,6 +96,12 @@ options:
         elements: str
         choices: [SET, FSD]
         default: []
+      instcmds:
+        description: Commands that this user may give the UPS. Only those that begin a battery's own test can be given away.
+        type: list
+        elements: str
+        choices: [test.battery.start, test.battery.start.quick]
+        default: []
   monitors:
     description: The UPSes that feed this host. Required unless O(state=absent).
     type: list
@@ -308,7 +314,10 @@ def configuration(params: dict[str, Any]) -> power.Power:
         monitors=[power.Monitor(**m) for m in params["monitors"]],
         ups=[power.Ups(**u) for u in params["ups"]],
         listen=params["listen"],
-        users=[power.User(u["name"], u["password"], u["role"], tuple(u["actions"])) for u in params["users"]],
+        users=[
+            power.User(u["name"], u["password"], u["role"], tuple(u["actions"]), tuple(u["instcmds"]))
+            for u in params["users"]
+        ],
         min_supplies=params["min_supplies"],
         host_sync_s=params["host_sync_s"],
         final_delay_s=params["final_delay_s"],
@@ -469,6 +478,12 @@ def main() -> None:
                     "password": {"type": "str", "required": True, "no_log": True},
                     "role": {"type": "str", "choices": ["primary", "secondary"]},
                     "actions": {"type": "list", "elements": "str", "choices": ["SET", "FSD"], "default": []},
+                    "instcmds": {
+                        "type": "list",
+                        "elements": "str",
+                        "choices": ["test.battery.start", "test.battery.start.quick"],
+                        "default": [],
+                    },
                 },
             },
             "monitors": {

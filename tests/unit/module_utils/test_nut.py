@@ -171,3 +171,16 @@ def test_a_trial_login_needs_the_password_to_be_right():
     [found] = nut.ask_each([monitor], connect=wire, attach=True)
     assert found["error"]["code"] == nut.DENIED
     assert SECRET not in str(found)
+
+
+def test_commands_are_listed_and_given():
+    listing = "BEGIN LIST CMD ups1\nCMD ups1 load.off\nCMD ups1 test.battery.start.quick\nEND LIST CMD ups1\n"
+    wire = Wire({"LIST CMD ups1": listing, "INSTCMD ups1 load.off": "ERR ACCESS-DENIED\n"})
+    with nut.Nut("a", connect=wire) as server:
+        assert server.commands("ups1") == ["load.off", "test.battery.start.quick"]
+        server.login("selftest", SECRET)
+        server.command("ups1", "test.battery.start.quick")
+        with pytest.raises(nut.NutError) as caught:
+            server.command("ups1", "load.off")
+    assert caught.value.code == nut.DENIED
+    assert "INSTCMD ups1 test.battery.start.quick" in wire.sent

@@ -52,6 +52,11 @@ def test_a_primary():
     assert f'[server1]\n  password = "{SECRET}"\n  upsmon secondary\n\n' in files["/etc/nut/upsd.users"]
     assert files["/etc/nut/upsd.users"].endswith(f'[drill]\n  password = "{SECRET}"\n  actions = SET\n')
     assert "instcmds" not in files["/etc/nut/upsd.users"]
+    tester = power.User("selftest", SECRET, None, (), ("test.battery.start", "test.battery.start.quick"))
+    power.check(replace(PRIMARY, users=(*PRIMARY.users, tester)))
+    text = contents(of(replace(PRIMARY, users=(tester,))))["/etc/nut/upsd.users"].decode()
+    rights = "  instcmds = test.battery.start\n  instcmds = test.battery.start.quick\n"
+    assert text.endswith(f'[selftest]\n  password = "{SECRET}"\n{rights}')
     assert f'MONITOR ups1@127.0.0.1 1 nas1 "{SECRET}" primary\n' in files["/etc/nut/upsmon.conf"]
     assert "battery.runtime: 600\n" in files["/etc/nut/ups1.dev"]
     assert files["/etc/holdfast/practice.json"] == '{"host": "nas1", "practice": "harbour-street"}\n'
@@ -172,6 +177,11 @@ def test_a_restart_that_was_never_made_is_made(changed, restarted):
         (replace(PRIMARY, ups=(replace(UPS1, port="../../etc/shadow"),)), "name of its file"),
         (replace(PRIMARY, ups=(replace(USB, settings={"driver": "x"}),)), "not a further setting"),
         (replace(PRIMARY, ups=(replace(USB, settings={"a b": "x"}),)), "not a further setting"),
+        (
+            replace(PRIMARY, users=(power.User("s", SECRET, None, (), ("load.off",)),)),
+            "expected one of test.battery.start",
+        ),
+        (replace(PRIMARY, users=(power.User("s", SECRET, "secondary", (), ("test.battery.start",)),)), "only listens"),
         (replace(PRIMARY, users=(power.User("s", SECRET, "secondary", ("SET",)),)), "only listens"),
         (replace(PRIMARY, users=(power.User("s", SECRET, None, ("INSTCMD",)),)), "expected SET or FSD"),
         (replace(PRIMARY, min_supplies=2), "at once or never"),
