@@ -16,6 +16,7 @@ def report_model(summary: Mapping[str, Any], results: str, evidence: str, signer
     from ansible_collections.holdfast.practice.plugins.plugin_utils.report import build_report
     from ansible_collections.holdfast.practice.plugins.plugin_utils.report_sources import (
         read_ledger,
+        read_power,
         read_published,
         read_statuses,
     )
@@ -28,7 +29,7 @@ def report_model(summary: Mapping[str, Any], results: str, evidence: str, signer
     records, ledger = read_ledger(Path(evidence), Path(signers), practice)
     ledger["published"] = read_published(Path(results))
     statuses = read_statuses(Path(results), practice)
-    return build_report(summary, statuses, records, ledger, dt.datetime.now(dt.UTC))
+    return build_report(summary, statuses, records, ledger, dt.datetime.now(dt.UTC), read_power(Path(results)))
 
 
 class FilterModule:

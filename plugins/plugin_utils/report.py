@@ -14,9 +14,11 @@ from zoneinfo import ZoneInfo
 
 from .coverage import coverage, overdue, table
 from .forecast import forecast, newest_rows
+from .power_status import facts, state_words, stop_words, told_ago
 from .proof_figures import loss_words
 from .report_chart import power_chart
 from .report_rehearsals import break_glass, published, sign_offs
+from .report_wiring import wiring_chart
 from .report_words import age, ago, amount, clock_time, duration, parse_time, plural, size
 
 # How long after a proof the next one must be there: the promise, and some air for the night it runs in.
@@ -71,17 +73,18 @@ def build_report(
     records: Sequence[Mapping[str, Any]],
     ledger: Mapping[str, Any],
     now: dt.datetime,
+    power_said: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Return everything the report shows.
 
     summary: practice_summary of the compiled inventory (compiler.summary()). statuses: status records as the agents wrote
     them. records: the records of the ledger, oldest first, up to the first broken one. ledger: {"ok", "count", "head",
     "broken": None or {"line", "seq", "check", "message"}, "notes": [text], "error": text or None, "published": what
-    results/published.json says, None without one}. now: an aware time.
+    results/published.json says, None without one}. now: an aware time. power_said: what power_status.yml left, if it ever ran.
 
     Returns {"practice", "made", "date", "verdict", "figures": [5], "findings", "items", "coverage", "forecast", "power",
-    "ledger", "glass", "sign_offs", "unchecked", "contacts", "glossary", "text"}; all leaves are text, numbers, booleans or
-    None, and none of it is HTML.
+    "wiring", "ledger", "glass", "sign_offs", "unchecked", "contacts", "glossary", "text"}; all leaves are text, numbers,
+    booleans or None, and none of it is HTML.
     """
     practice = summary.get("practice") or {}
     zone = ZoneInfo(str(practice.get("timezone") or "UTC"))
@@ -89,7 +92,9 @@ def build_report(
     claims = [*statuses, *_claims_of(records)]
     proofs = _proofs_of(records)
     items = [_item(item, claims, proofs, objectives, now, zone) for item in _promised(summary)]
-    power = [_power(ups, name, records, now, zone) for name, ups in sorted((summary.get("power") or {}).items())]
+    power = [
+        power_drill_row(ups, name, records, now, zone) for name, ups in sorted((summary.get("power") or {}).items())
+    ]
     chain = _ledger(ledger, records, now, zone)
     glass = break_glass(records, now, zone)
     covered = coverage(summary, records, now)
@@ -129,6 +134,7 @@ def build_report(
         "coverage": _coverage(covered),
         "forecast": _forecast(summary, records),
         "power": power,
+        "wiring": _wiring(summary.get("power") or {}, power_said, now),
         "ledger": chain,
         "glass": glass,
         "sign_offs": sign_offs(records, zone),
@@ -415,7 +421,7 @@ def _forecast(summary: Mapping[str, Any], records: Sequence[Mapping[str, Any]]) 
 # --- power -----------------------------------------------------------------------------------------------------------
 
 
-def _power(
+def power_drill_row(
     ups: Mapping[str, Any], name: str, records: Sequence[Mapping[str, Any]], now: dt.datetime, zone: ZoneInfo
 ) -> dict[str, Any]:
     """The newest real drill of a UPS; one on paper only when there is nothing better."""
@@ -493,6 +499,36 @@ def _database_words(count: int, unclean: Sequence[str]) -> str:
     if not count:
         return "none on these machines"
     return f"not shut down cleanly on {', '.join(unclean)}" if unclean else f"{count} of {count} shut down cleanly"
+
+
+def _wiring(
+    wiring: Mapping[str, Mapping[str, Any]], said: Mapping[str, Any] | None, now: dt.datetime
+) -> dict[str, Any] | None:
+    """What feeds what, as a drawing, with what the watches said last: {chart, asked, upses: [{name, troubles, facts}], stops}."""
+    upses = (said or {}).get("upses") or {}
+    stops = (said or {}).get("stops") or {}
+    chart = wiring_chart(wiring, {name: state_words(upses.get(name)) for name in wiring} if said else {})
+    if chart is None:
+        return None
+    return {
+        "chart": chart,
+        "asked": told_ago(said, now) if said else "never",
+        "upses": [
+            {
+                "name": name,
+                "troubles": [
+                    f"{row['state']}: {'; '.join(row['happened'])}"
+                    for row in (upses.get(name) or {}).get("troubles") or ()
+                ],
+                "facts": [{"label": label, "text": text} for label, text in facts(upses.get(name))],
+            }
+            for name in wiring
+        ],
+        "stops": [
+            {"host": host, "text": stop_words(stops.get(host))}
+            for host in dict.fromkeys(host for ups in wiring.values() for host in ups["feeds"])
+        ],
+    }
 
 
 # --- ledger ----------------------------------------------------------------------------------------------------------

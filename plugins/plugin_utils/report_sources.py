@@ -56,6 +56,15 @@ def read_published(folder: Path) -> dict[str, Any] | None:
     return found if isinstance(found, dict) else None
 
 
+def read_power(folder: Path) -> dict[str, Any] | None:
+    """Return what power_status.yml left in FOLDER/power_status.json; None when it never ran or it cannot be read."""
+    try:
+        found = json.loads((folder / "power_status.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
 def read_ledger(folder: Path, signers: Path, practice: str) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """Return (records up to the first broken one, what the verification found); see report.build_report() for both."""
     state: dict[str, Any] = {"ok": False, "count": 0, "head": None, "broken": None, "notes": [], "error": None}

@@ -173,6 +173,18 @@ def database_proof(**more: Any) -> dict[str, Any]:
     )
 
 
+def power_said() -> dict[str, Any]:
+    """What power_status.yml left."""
+    ups = {
+        "asked": True, "error": None, "status": "OL", "charge": 100.0, "runtime_s": 600.0, "load": 23.0, "at_low_s": 360.0,
+        "need": {"total_s": 300.0}, "margin_s": 60.0, "self_test": {"every_s": 2592000, "last": None, "why_not": "it is open"},
+        "battery": {"installed": "2026-03-01", "replace_by": "2030-03-01"},
+        "troubles": [{"state": "ALARM", "happened": ["the UPS raises an alarm: fan"], "do": []}],
+    }  # fmt: skip
+    stops = {"server1": {"seconds": 48.0, "longest_s": 61.0, "on_battery": True}}
+    return {"at": (NOW - dt.timedelta(hours=2)).isoformat(), "upses": {"ups1": ups}, "stops": stops}
+
+
 class Case:
     """Inputs of a practice where all is well; tests spoil one thing at a time."""
 
@@ -187,6 +199,7 @@ class Case:
         self.drill: dict[str, Any] | None = drill()
         self.ledger: dict[str, Any] = {"ok": True, "count": 3, "head": HEAD, "broken": None, "notes": [], "error": None}
         self.proof_age, self.drill_age = 5.0, 3.0
+        self.power_said: dict[str, Any] | None = power_said()
         self.more: list[dict[str, Any]] = []
         self.proof_body: dict[str, Any] = {}
 
@@ -197,7 +210,7 @@ class Case:
         return sorted([*found, *self.more], key=lambda entry: entry["at"])
 
     def build(self) -> dict[str, Any]:
-        return build_report(self.summary, self.statuses, self.records(), self.ledger, NOW)
+        return build_report(self.summary, self.statuses, self.records(), self.ledger, NOW, self.power_said)
 
 
 @pytest.fixture
@@ -558,7 +571,7 @@ def test_no_value_becomes_markup(case: Case) -> None:
     assert case.drill is not None
     case.drill.update(verdict="FAIL", reasons=[{"message": "third reason"}])
     clean = read(render(case.build()))
-    for part in ("summary", "statuses", "proofs", "drill", "ledger"):
+    for part in ("summary", "statuses", "proofs", "drill", "ledger", "power_said"):
         setattr(case, part, poisoned(getattr(case, part)))
     page = render(case.build())
     reader = read(page)
@@ -574,9 +587,30 @@ def test_every_value_in_the_template_is_escaped_or_geometry() -> None:
     plain = {match for match in re.findall(r"{{(.*?)}}", text) if not match.rstrip().endswith("| e")}
     geometry = re.compile(
         r" (c|tick|lane|event|size)(\.[a-z_0-9.]+)?( [-+] \d+)?( - lane\.x1)? | \(?c\.| mark\(| \[lane\.x2| \[figure\.share|"
+        r" box\.[xywh] | wire\.[xy][12] | w\.(width|height|mains\.[xyh]) |"
         r" c\.limit| \{'ok'|' c-| 'c-| '( \(the| NAS)| lane\.(where|anchor) "
     )
     assert [match for match in plain if not geometry.match(match) and not re.match(r" '", match)] == []
+
+
+def test_what_feeds_what_is_drawn_with_what_was_heard_last(case: Case) -> None:
+    page = render(case.build())
+    assert "watches asked: 2 h ago" in page
+    for text in (
+        "OL, charge 100 %, battery for 10 min, load 23 %",
+        "ALARM: the UPS raises an alarm: fan",
+        "6 min left when the battery is low, 5 min needed: 60 s to spare",
+        "none yet: it is open",
+        "to be replaced by 2030-03-01, in use since 2026-03-01",
+        "last stop 48 s on battery (longest 61 s)",
+    ):
+        assert text in page, text
+    case.power_said = None
+    page = render(case.build())
+    assert "watches asked: never" in page
+    assert page.count("its stop was never measured") == 3
+    case.summary["power"] = {}
+    assert "What feeds what" not in render(case.build())
 
 
 def test_states_have_a_shape_and_a_word_besides_the_colour(case: Case) -> None:
