@@ -93,6 +93,7 @@ from ansible_collections.holdfast.practice.plugins.module_utils import (
     nas_watch_host,
     power,
     stamp,
+    ups_watch_host,
 )
 from ansible_collections.holdfast.practice.plugins.module_utils.host_state import (
     Dir,
@@ -108,6 +109,8 @@ from ansible_collections.holdfast.practice.plugins.module_utils.host_state impor
 REFUSED = "refused"
 OPEN = "open"
 NOT_ASKED = "not_asked"
+# what must not stay on a machine that goes, by the end of its path
+SECRET = ("/credentials", nas_repository.CONFIG, nas_watch_host.ETC, ups_watch_host.ETC)
 
 
 class StillThereError(Exception):
@@ -164,6 +167,7 @@ def left_over() -> list[str]:
     etc = Path(backup_host.ETC)
     inside = [f"{etc}/{p.name}" for p in etc.iterdir() if str(p) != stamp.PATH] if etc.is_dir() else []
     others = [backup_host.LIB, backup_host.STATE, backup_host.CACHE, nas_repository.CONFIG]
+    others += [ups_watch_host.ETC, ups_watch_host.LIB, ups_watch_host.STATE]
     others += [nas_watch_host.ETC, nas_watch_host.LIB, nas_watch_host.STATE]
     return sorted([*inside, *(path for path in others if Path(path).exists())])
 
@@ -185,9 +189,7 @@ def run(module: AnsibleModule) -> dict[str, Any]:
     changes = plan(state.gather(want), want)
     # in check mode nothing was removed before this
     if not module.check_mode:
-        secret = [
-            path for path in facts["left"] if path.endswith(("/credentials", nas_repository.CONFIG, nas_watch_host.ETC))
-        ]
+        secret = [path for path in facts["left"] if path.endswith(SECRET)]
         if secret or facts["power"]:
             what = ", ".join([*secret, *([f"{power.FOLDER}/upsmon.conf"] if facts["power"] else [])])
             raise StillThereError(f"the machine still holds {what}; remove agent, power and services first")
