@@ -92,6 +92,7 @@ from ansible_collections.holdfast.practice.plugins.module_utils import (
     nas_repository,
     nas_watch_host,
     power,
+    power_host,
     stamp,
 )
 from ansible_collections.holdfast.practice.plugins.module_utils.host_state import (
@@ -165,6 +166,7 @@ def left_over() -> list[str]:
     inside = [f"{etc}/{p.name}" for p in etc.iterdir() if str(p) != stamp.PATH] if etc.is_dir() else []
     others = [backup_host.LIB, backup_host.STATE, backup_host.CACHE, nas_repository.CONFIG]
     others += [nas_watch_host.ETC, nas_watch_host.LIB, nas_watch_host.STATE]
+    others += [power_host.LIB, power_host.STATE]
     return sorted([*inside, *(path for path in others if Path(path).exists())])
 
 
