@@ -21,7 +21,12 @@ from typing import Any, Callable
 
 HIDDEN = "(hidden)\n"
 RUNNING = ("active", "activating", "reloading", "refreshing")
-UNIT_FOLDERS = ("/etc/systemd/system/", "/usr/lib/systemd/system/", "/run/systemd/system/")
+UNIT_FOLDERS = (
+    "/etc/systemd/system/",
+    "/etc/systemd/system.conf.d/",
+    "/usr/lib/systemd/system/",
+    "/run/systemd/system/",
+)
 
 # what run_command of AnsibleModule is to us: arguments -> (exit code, output, errors)
 RunCommand = Callable[..., tuple[int, str, str]]

@@ -17,6 +17,7 @@ PORT = 3493
 UNREACHABLE = "UNREACHABLE"
 PROTOCOL = "PROTOCOL"
 DENIED = "ACCESS-DENIED"
+DENIED_ANSWER = f"ERR {DENIED}\n"
 # longest answer that we read; a UPS has about a hundred variables of one line each
 LIMIT = 1 << 20
 

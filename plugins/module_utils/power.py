@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """What NUT needs on a host, as files and units. Pure: no file, command or clock in here.
 
-Facts about NUT 2.8.1 of Debian 13 that shaped this:
+Facts about NUT 2.8.1 of Debian 13 and 2.8.0 of Debian 12 that shaped this:
 - nut-driver-enumerator watches ups.conf and would start and stop drivers while we do. It is switched off, and the
   nut-driver@ instances are enabled by name.
 - nut-monitor and nut.target pull in nut-server even when that is disabled. On a host that is no longer a primary the
   server would fail again and again, so it gets a condition: no upsd.conf, no server.
 - A server that starts before its address exists listens on the others only, and says so in the log alone. So it waits
   for the network.
+- Debian 12 starts neither a server nor a monitor again that died.
+- Drivers run as user nut, to whom a serial device does not belong.
 """
 
 from __future__ import annotations
@@ -17,23 +19,26 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ansible_collections.holdfast.practice.plugins.module_utils import stamp
+from ansible_collections.holdfast.practice.plugins.module_utils import power_host, stamp
 from ansible_collections.holdfast.practice.plugins.module_utils.host_state import Dir, File, Unit, Wanted
 from ansible_collections.holdfast.practice.plugins.module_utils.nut import quote
 
 FOLDER = "/etc/nut"
-HEADER = "# Written by Holdfast (holdfast.practice.power); changes made here are undone by the next run.\n"
-HOOK = "/usr/lib/systemd/system-shutdown/nutshutdown"
+FLAG, HEADER, HOOK = power_host.FLAG, power_host.HEADER, power_host.HOOK
 SERVER = "nut-server.service"
 MONITOR = "nut-monitor.service"
 DROP_IN_FOLDER = "/etc/systemd/system/nut-server.service.d"
 DROP_IN = DROP_IN_FOLDER + "/holdfast.conf"
+MONITOR_FOLDER = "/etc/systemd/system/nut-monitor.service.d"
+MONITOR_DROP_IN = MONITOR_FOLDER + "/holdfast.conf"
 ENUMERATORS = ("nut-driver-enumerator.path", "nut-driver-enumerator.service")
 DRIVER_TARGET = "nut-driver.target"
 TARGET = "nut.target"
 DUMMY = "dummy-ups"
 DUMMY_MODE = "dummy-once"
 
+SECRET_KEYS = ("community", "authpassword", "privpassword", "password")
+SERIAL = re.compile(r"/dev/[A-Za-z0-9._/-]+")
 PRIMARY_FILES = ("ups.conf", "upsd.conf", "upsd.users")
 SHARED_FILES = ("nut.conf", "upsmon.conf")
 NOTICES = (
@@ -54,7 +59,10 @@ class PowerError(Exception):
 
 @dataclass(frozen=True)
 class Ups:
-    """A UPS on this host's cable. ``settings``: further keys of ups.conf; True is a bare flag, False leaves it out."""
+    """A UPS on this host's cable.
+
+    ``settings``: further keys of ups.conf; True is a bare flag, False leaves it out. ``secrets``: those that nobody may see.
+    """
 
     name: str
     driver: str
@@ -62,6 +70,7 @@ class Ups:
     description: str = ""
     settings: Mapping[str, Any] = field(default_factory=dict)
     runtime_s: int | None = None
+    secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True)
@@ -105,23 +114,37 @@ class Power:
     poll_s: int = 5
     dead_time_s: int = 15
     shutdown_command: str = "/usr/sbin/shutdown -h now"
-    power_down_flag: str = "/etc/killpower"
+    power_down_flag: str = FLAG
     notify: Sequence[str] = ("SYSLOG",)
     notify_command: str | None = None
+    standalone: bool = False
+    around: power_host.Surroundings = field(default_factory=power_host.Surroundings)
 
 
 @dataclass(frozen=True)
 class Present:
-    """What an earlier configuration left: driver units (full names), dummy files of ours, and drivers that run."""
+    """What an earlier configuration left.
+
+    Driver units (full names), dummy files of ours, drivers that run, further files of ours, and files of a primary;
+    ``ours`` when it was written by this module.
+    """
 
     drivers: Sequence[str] = ()
     dummy_files: Mapping[str, bytes] = field(default_factory=dict)
     running: Sequence[str] = ()
+    files: Sequence[str] = ()
+    primary_files: Sequence[str] = ()
+    ours: bool = False
 
 
 def driver_unit(ups: str) -> str:
     """Name the unit that runs a UPS's driver."""
     return f"nut-driver@{ups}.service"
+
+
+def ups_of(unit: str) -> str:
+    """Name the UPS whose driver a unit runs."""
+    return unit[len("nut-driver@") : -len(".service")]
 
 
 def _check_name(what: str, name: str) -> None:
@@ -152,10 +175,16 @@ def _check_ups(ups: Ups) -> None:
     _check_name("UPS", ups.name)
     _check_name("driver", ups.driver)
     _check_text(f"UPS {ups.name}", ups.port + ups.description)
-    for key, value in ups.settings.items():
+    _unique(f"UPS {ups.name}: setting", [*ups.settings, *ups.secrets])
+    for key, value in {**ups.settings, **ups.secrets}.items():
         if not KEY.fullmatch(key) or key in ("driver", "port", "desc"):
             raise PowerError(f'UPS {ups.name}: "{key}" is not a further setting of a driver')
         _check_text(f"UPS {ups.name}: {key}", str(value))
+    for key, value in ups.settings.items():
+        if key.lower() in SECRET_KEYS and value != "public":
+            raise PowerError(
+                f"UPS {ups.name}: {key} is a secret; move it from settings to secrets, and its text into the vault"
+            )
     if ups.driver == DUMMY and not re.fullmatch(r"[A-Za-z0-9_-]+\.dev", ups.port):
         raise PowerError(f"UPS {ups.name}: the port of {DUMMY} is the name of its file, such as {ups.name}.dev")
 
@@ -191,16 +220,7 @@ def _check_primary(power: Power) -> None:
         _check_rights(user)
 
 
-def check(power: Power) -> None:
-    """Raise PowerError for anything that NUT would refuse, or worse, would take for something else."""
-    if power.role not in ("primary", "secondary"):
-        raise PowerError(f"role is {power.role}, expected primary or secondary")
-    if not power.monitors:
-        raise PowerError("monitors is empty: without a UPS to watch this host would never be shut down")
-    if power.role == "primary":
-        _check_primary(power)
-    elif power.ups or power.users or power.listen:
-        raise PowerError("ups, listen and users belong to a primary; a secondary only has monitors")
+def _check_monitors(power: Power) -> None:
     _unique("monitor", [f"{m.ups}@{m.address}" for m in power.monitors])
     for monitor in power.monitors:
         _check_name("UPS", monitor.ups)
@@ -212,6 +232,19 @@ def check(power: Power) -> None:
             raise PowerError(f"monitor {monitor.ups}: type is {monitor.type}, expected primary or secondary")
         if power.role == "secondary" and monitor.type == "primary":
             raise PowerError(f"monitor {monitor.ups}: a host with role secondary cannot watch as primary")
+
+
+def check(power: Power) -> None:
+    """Raise PowerError for anything that NUT would refuse, or worse, would take for something else."""
+    if power.role not in ("primary", "secondary"):
+        raise PowerError(f"role is {power.role}, expected primary or secondary")
+    if not power.monitors:
+        raise PowerError("monitors is empty: without a UPS to watch this host would never be shut down")
+    if power.role == "primary":
+        _check_primary(power)
+    elif power.ups or power.users or power.listen:
+        raise PowerError("ups, listen and users belong to a primary; a secondary only has monitors")
+    _check_monitors(power)
     supplied = sum(m.power_value for m in power.monitors)
     if not 1 <= power.min_supplies <= supplied:
         raise PowerError(
@@ -222,13 +255,21 @@ def check(power: Power) -> None:
         raise PowerError(f"dead_time_s is {power.dead_time_s}, expected at least three polls ({3 * power.poll_s} s)")
     _check_text("shutdown_command", power.shutdown_command)
     _check_text("notify_command", power.notify_command or "")
+    if power.standalone and (power.role != "primary" or set(power.listen) - {"127.0.0.1", "::1"}):
+        raise PowerError("a stand-alone host has its UPS to itself: role primary, and 127.0.0.1 alone in listen")
+    faults = power_host.faults_of(power.around)
+    if faults:
+        raise PowerError("; ".join(faults))
     if not re.fullmatch(r"/[A-Za-z0-9._/-]+", power.power_down_flag):
         raise PowerError(f'power_down_flag is "{power.power_down_flag}", expected the full path of a file')
 
 
 def render_nut_conf(power: Power) -> str:
     """nut.conf."""
-    return HEADER + f"MODE={'netserver' if power.role == 'primary' else 'netclient'}\n"
+    return (
+        HEADER
+        + f"MODE={'standalone' if power.standalone else 'netserver' if power.role == 'primary' else 'netclient'}\n"
+    )
 
 
 def render_ups_conf(power: Power) -> str:
@@ -238,7 +279,7 @@ def render_ups_conf(power: Power) -> str:
         text += f"\n[{ups.name}]\n  driver = {quote(ups.driver)}\n  port = {quote(ups.port)}\n"
         if ups.description:
             text += f"  desc = {quote(ups.description)}\n"
-        settings = dict(ups.settings)
+        settings = {**ups.settings, **ups.secrets}
         if ups.driver == DUMMY:
             settings.setdefault("mode", DUMMY_MODE)
         for key, value in sorted(settings.items()):
@@ -307,7 +348,25 @@ def render_drop_in() -> str:
         "After=network-online.target\n"
         "StartLimitIntervalSec=0\n"
         "[Service]\n"
+        "Restart=on-failure\n"
         "RestartSec=2s\n"
+    )
+
+
+def render_monitor_drop_in() -> str:
+    """Render what we add to nut-monitor.service: a host without its monitor would not be stopped."""
+    return HEADER + "[Unit]\nStartLimitIntervalSec=0\n[Service]\nRestart=on-failure\nRestartSec=2s\n"
+
+
+def driver_drop_in(ups: str) -> str:
+    """Name the drop-in of a UPS's driver."""
+    return f"/etc/systemd/system/{driver_unit(ups)}.d/{power_host.DROP_IN}"
+
+
+def render_driver_drop_in(ups: Ups) -> str:
+    """Render what a driver on a serial device needs: its device, at each start, as the device is made anew at boot."""
+    return HEADER + (
+        f"[Service]\nExecStartPre=+/usr/bin/chgrp nut {ups.port}\nExecStartPre=+/usr/bin/chmod 0660 {ups.port}\n"
     )
 
 
@@ -340,15 +399,22 @@ def kept_dummies(power: Power, present: Present) -> list[str]:
     ]
 
 
-def wanted(power: Power, present: Present, practice: str, host: str) -> Wanted:
-    """Turn a configuration that passed check() into files and units, without what an earlier one left behind."""
+def wanted(power: Power, present: Present, practice: str, host: str, program: Mapping[str, str]) -> Wanted:
+    """Turn a configuration that passed check() into files and units, without what an earlier one left behind.
+
+    program: text of each file that the host's own programs are made of.
+    """
     primary = power.role == "primary"
+    serial = {driver_drop_in(ups.name): ups for ups in power.ups if SERIAL.fullmatch(ups.port)}
     files = [
         stamp.wanted(practice, host),
         File(DROP_IN, render_drop_in().encode("ascii")),
+        File(MONITOR_DROP_IN, render_monitor_drop_in().encode("ascii")),
+        *(File(path, render_driver_drop_in(ups).encode("ascii")) for path, ups in sorted(serial.items())),
         _nut_file("nut.conf", render_nut_conf(power)),
         *(_dummy_files(power, present) if primary else _dummy_files(Power(power.role, ()), present)),
-        _nut_file("ups.conf", render_ups_conf(power) if primary else None),
+        # secret for what it may hold now or may have held
+        _nut_file("ups.conf", render_ups_conf(power) if primary else None, secret=True),
         _nut_file("upsd.conf", render_upsd_conf(power) if primary else None),
         _nut_file("upsd.users", render_upsd_users(power) if primary else None, secret=True),
         _nut_file("upsmon.conf", render_upsmon_conf(power), secret=True),
@@ -356,29 +422,63 @@ def wanted(power: Power, present: Present, practice: str, host: str) -> Wanted:
     drivers = [driver_unit(ups.name) for ups in power.ups]
     ups_conf, nut_conf = f"{FOLDER}/ups.conf", f"{FOLDER}/nut.conf"
     server_files = (ups_conf, f"{FOLDER}/upsd.conf", f"{FOLDER}/upsd.users", nut_conf, DROP_IN)
+    found = [path for path in present.files if path not in serial]
+    around = power_host.wanted(
+        power.around,
+        primary,
+        [ups.name for ups in power.ups],
+        power.power_down_flag,
+        program,
+        found,
+        holding=any(monitor.type == "secondary" for monitor in power.monitors),
+    )
     units = [
+        *around.units,
         *(Unit(name, False, False) for name in ENUMERATORS),
         *(Unit(name, False, False) for name in sorted(present.drivers) if name not in drivers),
-        *(Unit(name, True, True, (ups_conf,)) for name in drivers),
+        *(Unit(driver_unit(u.name), True, True, (ups_conf, driver_drop_in(u.name))) for u in power.ups),
         Unit(DRIVER_TARGET, primary, primary),
         Unit(SERVER, primary, primary, server_files if primary else ()),
         Unit(MONITOR, True, True, (f"{FOLDER}/upsmon.conf", nut_conf)),
         Unit(TARGET, True, True),
     ]
-    return Wanted([stamp.folder(), Dir(DROP_IN_FOLDER)], files, units)
+    folders = [Dir(path.rsplit("/", 1)[0]) for path in sorted(serial)]
+    dirs = [stamp.folder(), Dir(DROP_IN_FOLDER), Dir(MONITOR_FOLDER), *folders, *around.dirs]
+    return Wanted(dirs, [*files, *around.files], units)
 
 
-def absent(present: Present, power_down_flag: str) -> Wanted:
+def ceded(power: Power | None, present: Present, practice: str, host: str, program: Mapping[str, str]) -> Wanted:
+    """Describe what a host gives up before another becomes primary of a UPS that was its own. None: no UPS feeds it."""
+    if power is None:
+        return absent(present, FLAG, program) if present.ours else Wanted()
+    if power.role == "primary":
+        own = [driver_unit(ups.name) for ups in power.ups]
+        return Wanted(units=[Unit(name, False, False) for name in sorted(present.drivers) if name not in own])
+    if present.ours and (present.primary_files or present.drivers):
+        return wanted(power, present, practice, host, program)
+    return Wanted()
+
+
+def absent(present: Present, power_down_flag: str, program: Mapping[str, str]) -> Wanted:
     """Describe a host without NUT: no configuration, no credential, no unit that runs or would run at boot."""
     names = [*SHARED_FILES, *PRIMARY_FILES]
-    files = [_nut_file(name, None, secret=name in ("upsd.users", "upsmon.conf")) for name in names]
+    secret = ("ups.conf", "upsd.users", "upsmon.conf")
+    files = [_nut_file(name, None, secret=name in secret) for name in names]
+    around = power_host.absent(power_down_flag, program, present.files)
     units = [
+        *around.units,
         *(Unit(name, False, False) for name in ENUMERATORS),
         *(Unit(name, False, False) for name in sorted(present.drivers)),
         *(Unit(name, False, False) for name in (DRIVER_TARGET, SERVER, MONITOR, TARGET)),
     ]
     return Wanted(
-        [Dir(DROP_IN_FOLDER, absent=True)],
-        [*files, *_dummy_files(Power("secondary", ()), present), File(DROP_IN, None), File(power_down_flag, None)],
+        [Dir(DROP_IN_FOLDER, absent=True), Dir(MONITOR_FOLDER, absent=True), *around.dirs],
+        [
+            *files,
+            *_dummy_files(Power("secondary", ()), present),
+            File(DROP_IN, None),
+            File(MONITOR_DROP_IN, None),
+            *around.files,
+        ],
         units,
     )

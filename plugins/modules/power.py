@@ -16,15 +16,20 @@ description:
   - A service is restarted when one of its files is newer than its start, so a restart that an interrupted run never
     made is made by the next one.
   - Refuses to change anything while a UPS of this host is on battery, and to touch a host of another practice.
-  - Refuses a primary whose late hook, which tells the UPS to cut the power, is missing or cannot be executed.
+  - Installs the late hook that tells the UPS to cut the power, on a primary only, and only at the end of a stop that the
+    UPS ordered; a record of how long each stop takes; the order and the bounds of a stop; and a firewall table of its own
+    for the port of NUT.
   - After a change, and on every run, logs in to each UPS as the host's own monitor does.
 options:
   state:
     description:
       - V(present) makes the host as described.
       - V(absent) removes configuration, credentials and units of NUT, whoever wrote them. Packages stay.
+      - V(ceded) only takes from the host what belongs to the primary of a UPS that is no longer in O(ups). Run it on all
+        hosts before any becomes a primary, so that no UPS ever has two. Without O(role), no UPS feeds the host any more,
+        and everything goes that an earlier run of this module wrote.
     type: str
-    choices: [present, absent]
+    choices: [present, absent, ceded]
     default: present
   practice:
     description: Id of the practice. Compared with the host's stamp before anything is written.
@@ -35,7 +40,7 @@ options:
     type: str
     required: true
   role:
-    description: Whether the UPS's cable ends here. Required unless O(state=absent).
+    description: Whether the UPS's cable ends here. Required when O(state=present).
     type: str
     choices: [primary, secondary]
   ups:
@@ -67,6 +72,10 @@ options:
       runtime_s:
         description: Battery runtime in seconds under the load of this practice. What V(dummy-ups) pretends.
         type: int
+      secrets:
+        description: Further keys of the driver that nobody may see, such as V(community), V(authPassword), V(privPassword).
+        type: dict
+        default: {}
   listen:
     description: Addresses on which the primary answers. Only for a primary.
     type: list
@@ -158,9 +167,10 @@ options:
     type: str
     default: /usr/sbin/shutdown -h now
   power_down_flag:
-    description: File by which the late hook knows that the UPS has to be told to cut the power.
+    description:
+      - File by which upsmon says that it stops the host for its UPS. It should lie in V(/run), so that no boot inherits it.
     type: path
-    default: /etc/killpower
+    default: /run/killpower
   notify:
     description: What NUT does with its notices.
     type: list
@@ -170,6 +180,75 @@ options:
   notify_command:
     description: Program that gets every notice as its argument.
     type: path
+  standalone:
+    description: Whether the host has its UPS to itself. Then O(listen) may hold V(127.0.0.1) only.
+    type: bool
+    default: false
+  stop_s:
+    description:
+      - Seconds that switching the host off may take. Ten seconds before they are over (at a quarter, when that is less),
+        the stop is broken off and all that still runs is killed.
+      - A service without a bound of its own gets a quarter of them, and so do processes that do not end when they are told to.
+      - A reboot may take its time, so that it shows how long a stop takes. Without O(stop_s) systemd's own bounds hold.
+    type: int
+  stop_units:
+    description: Which units stop before which others.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      units:
+        description: These units stop first.
+        type: list
+        elements: str
+        required: true
+      before:
+        description: These stop when they have stopped.
+        type: list
+        elements: str
+        required: true
+  applications:
+    description: Units that stop before all O(databases).
+    type: list
+    elements: str
+    default: []
+  databases:
+    description: Units that stop before the network and the file systems go.
+    type: list
+    elements: str
+    default: []
+  unit_stop_s:
+    description: Seconds that a unit may take to stop; then it is killed. By the unit's name.
+    type: dict
+    default: {}
+  peers:
+    description:
+      - Addresses that may speak to port 3493 of a primary, besides itself. Everybody else is refused.
+      - Without any there is no firewall.
+    type: list
+    elements: str
+    default: []
+  wake:
+    description: MAC addresses of hosts that the primary wakes after an outage, when the mains are back.
+    type: list
+    elements: str
+    default: []
+  return_peers:
+    description: Addresses of the hosts that have to be attached again after an outage.
+    type: list
+    elements: str
+    default: []
+  return_s:
+    description: Seconds in which they have to be; otherwise the service C(holdfast-power-wake) names them and fails.
+    type: int
+    default: 900
+  return_wait_s:
+    description:
+      - Seconds that the primary waits for the power to go after it told the UPS to cut it. When it still runs then, the
+        mains are back, and it starts again.
+      - By default 25 seconds more than the longest C(offdelay) in the settings of O(ups), of which NUT's own is 20. A
+        V(dummy-ups) cuts nothing, and nobody waits for it. At most 75.
+    type: int
   wait_s:
     description: How long, in seconds, to wait until every UPS answers after a change.
     type: int
@@ -287,13 +366,23 @@ ups:
 """
 
 import os
+import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.holdfast.practice.plugins.module_utils import nut, power, stamp
+from ansible_collections.holdfast.practice.plugins.module_utils import (
+    nut,
+    power,
+    power_hold,
+    power_host,
+    power_stop,
+    power_wake,
+    stamp,
+)
 from ansible_collections.holdfast.practice.plugins.module_utils.host_state import (
     Change,
     HostState,
@@ -304,7 +393,42 @@ from ansible_collections.holdfast.practice.plugins.module_utils.host_state impor
     plan,
 )
 
+PROGRAM = (nut, power_hold, power_stop, power_wake)
 DRIVER_LINKS = "/etc/systemd/system/nut-driver.target.wants"
+
+
+def source_of(module: ModuleType) -> str:
+    """Text of a module, also out of the archive in which Ansible sends it."""
+    loader: Any = sys.modules[module.__name__].__loader__
+    text = loader.get_source(module.__name__)
+    if not text:
+        raise HostStateError(f"{module.__name__}: its source did not come along")
+    return str(text)
+
+
+def program() -> dict[str, str]:
+    """Files of the host's own programs: {name: text}."""
+    return {module.__name__.rsplit(".", 1)[-1] + ".py": source_of(module) for module in PROGRAM}
+
+
+def surroundings(params: Mapping[str, Any]) -> power_host.Surroundings:
+    """Turn the module's options into what surrounds NUT."""
+    wait_s = params["return_wait_s"]
+    if wait_s is None:
+        real = [u["settings"] for u in params["ups"] if u["driver"] != power.DUMMY]
+        wait_s = power_host.return_wait_s(settings.get("offdelay", power_host.OFFDELAY_S) for settings in real)
+    return power_host.Surroundings(
+        stop_s=params["stop_s"],
+        stop_units=params["stop_units"],
+        applications=params["applications"],
+        databases=params["databases"],
+        unit_stop_s={unit: int(seconds) for unit, seconds in params["unit_stop_s"].items()},
+        peers=params["peers"],
+        wake=params["wake"],
+        return_peers=params["return_peers"],
+        return_s=params["return_s"],
+        return_wait_s=wait_s,
+    )
 
 
 def configuration(params: dict[str, Any]) -> power.Power:
@@ -327,11 +451,13 @@ def configuration(params: dict[str, Any]) -> power.Power:
         power_down_flag=params["power_down_flag"],
         notify=params["notify"],
         notify_command=params["notify_command"],
+        standalone=params["standalone"],
+        around=surroundings(params),
     )
 
 
 def present_state(module: AnsibleModule) -> power.Present:
-    """Look for what an earlier configuration left: driver units, dummy files."""
+    """Look for what an earlier configuration left: driver units, dummy files, files of ours and of a primary."""
     links = Path(DRIVER_LINKS)
     drivers = {p.name for p in links.iterdir() if p.name.startswith("nut-driver@")} if links.is_dir() else set()
     command = ["systemctl", "list-units", "--plain", "--no-legend", "--state=active,activating", "nut-driver@*"]
@@ -339,7 +465,21 @@ def present_state(module: AnsibleModule) -> power.Present:
     running = [line.split()[0] for line in out.splitlines() if line.strip()]
     folder = Path(power.FOLDER)
     dummies = {p.name: p.read_bytes() for p in sorted(folder.glob("*.dev"))} if folder.is_dir() else {}
-    return power.Present(sorted(drivers | set(running)), dummies, running)
+    files = [
+        *Path(power_host.SYSTEMD).glob(f"*.d/{power_host.DROP_IN}"),
+        *Path(power_host.MANAGER_FOLDER).glob(power_host.DROP_IN),
+        *Path(power_host.LIB, power_host.PACKAGE).glob("*.py"),
+        *(path for path in Path(power_host.LIB).glob("*") if path.is_file()),
+    ]
+    mode = folder / "nut.conf"
+    return power.Present(
+        drivers=sorted(drivers | set(running)),
+        dummy_files=dummies,
+        running=running,
+        files=sorted(str(path) for path in files),
+        primary_files=[name for name in power.PRIMARY_FILES if (folder / name).exists()],
+        ours=mode.exists() and mode.read_bytes().startswith(power.HEADER.encode("ascii")),
+    )
 
 
 def refuse_on_battery(monitors: Sequence[dict[str, Any]], changes: Sequence[Change]) -> None:
@@ -366,15 +506,44 @@ def deaf_addresses(listen: Sequence[str]) -> list[str]:
     return deaf
 
 
-def check_hook(dry: bool) -> None:
-    """Raise PowerError when the late hook could not cut the UPS's output. ``dry``: the package may still be missing."""
-    if dry and not Path("/usr/sbin/upsd").exists():
-        return
-    if not os.access(power.HOOK, os.X_OK) or not Path(power.HOOK).is_file():
-        raise power.PowerError(
-            f"{power.HOOK}: expected an executable file; without it the UPS is never told to cut the power and the "
-            "hosts stay off when the mains return. Run: apt-get install --reinstall nut-server"
-        )
+def repairs(module: AnsibleModule, params: Mapping[str, Any], changes: Sequence[Change]) -> list[Change]:
+    """Find what runs and does not do its work: a server that is deaf, a firewall that somebody has emptied."""
+    found = []
+    touched = {c.target for c in changes}
+    if power.SERVER not in touched:
+        deaf = deaf_addresses(params["listen"])
+        if deaf:
+            found.append(Change("restart", power.SERVER, f"does not answer on {', '.join(deaf)}"))
+    if params["peers"] and power_host.FIREWALL not in touched:
+        code, _out, _err = module.run_command(["nft", "list", "table", "inet", power_host.TABLE])
+        if code != 0:
+            found.append(Change("restart", power_host.FIREWALL, "its table is not there"))
+    return found
+
+
+def debians_hook(module: AnsibleModule, silent: bool) -> list[Change]:
+    """Say what makes Debian's own late hook silent, or lets it speak again. It stays silent when its package is updated."""
+    code, out, _err = module.run_command(["dpkg-query", "--search", f"*{power_host.DEBIAN_HOOK}"])
+    if code != 0:
+        return []
+    path = out.splitlines()[0].split(": ", 1)[1]
+    listed = module.run_command(["dpkg-statoverride", "--list", path])[0] == 0
+    speaks = os.access(path, os.X_OK)
+    if silent and (speaks or not listed):
+        return [Change("silence", path, "it looks at nothing but NUT's flag", want=listed)]
+    return [Change("release", path, "not ours")] if listed and not silent else []
+
+
+def apply_hook(module: AnsibleModule, changes: Sequence[Change]) -> None:
+    """Carry out what debians_hook() found."""
+    for change in changes:
+        if change.verb == "release" or change.want:
+            module.run_command(["dpkg-statoverride", "--remove", change.target], check_rc=True)
+        if change.verb == "silence":
+            command = ["dpkg-statoverride", "--update", "--add", "root", "root", "0644", change.target]
+            module.run_command(command, check_rc=True)
+        else:
+            Path(change.target).chmod(0o755)
 
 
 def wait_for_ups(monitors: list[dict[str, Any]], wait_s: float) -> list[dict[str, Any]]:
@@ -405,45 +574,55 @@ def judge_ups(role: str, found: Sequence[dict[str, Any]]) -> list[str]:
     return warnings
 
 
+def wish(params: Mapping[str, Any], present: power.Present) -> tuple[Wanted, list[str]]:
+    """What the options ask for, with warnings. Raises PowerError."""
+    if params["state"] == "absent":
+        return power.absent(present, params["power_down_flag"], program()), []
+    practice, host = params["practice"], params["host"]
+    config = configuration(dict(params)) if params["role"] else None
+    if config is not None:
+        power.check(config)
+    if params["state"] == "ceded":
+        return power.ceded(config, present, practice, host, program()), []
+    if config is None:
+        raise power.PowerError("role is missing")
+    kept = [
+        f"{path} differs from its description and is kept while its driver runs; "
+        "stop nut-driver@ and run again to have it rewritten"
+        for path in power.kept_dummies(config, present)
+    ]
+    return power.wanted(config, present, practice, host, program()), kept
+
+
 def run(module: AnsibleModule) -> dict[str, Any]:
     """Gather, plan, apply; gives back the module's result."""
     params = module.params
     stamp.check(params["practice"], params["host"])
     present = present_state(module)
-    want: Wanted
-    warnings: list[str] = []
-    if params["state"] == "absent":
-        want = power.absent(present, params["power_down_flag"])
-    else:
-        config = configuration(params)
-        power.check(config)
-        if config.role == "primary":
-            check_hook(module.check_mode)
-        want = power.wanted(config, present, params["practice"], params["host"])
-        warnings = [
-            f"{path} differs from its description and is kept while its driver runs; "
-            "stop nut-driver@ and run again to have it rewritten"
-            for path in power.kept_dummies(config, present)
-        ]
+    want, warnings = wish(params, present)
     host = HostState(module.run_command)
     have = host.gather(want)
     changes = plan(have, want)
-    if params["state"] == "present":
+    if params["state"] == "present" and params["role"] == "primary":
         server = have.units.get(power.SERVER)
-        touched = any(c.target == power.SERVER for c in changes)
-        if params["role"] == "primary" and server is not None and server.active and not touched:
-            deaf = deaf_addresses(params["listen"])
-            if deaf:
-                changes.append(Change("restart", power.SERVER, f"does not answer on {', '.join(deaf)}"))
-        refuse_on_battery(params["monitors"], changes)
+        if server is not None and server.active:
+            changes += repairs(module, params, changes)
+    hook: list[Change] = []
+    if params["state"] != "ceded" or (params["role"] is None and present.ours):
+        hook = debians_hook(module, silent=params["state"] == "present")
+    if params["state"] != "absent":
+        own = [{"ups": power.ups_of(unit), "address": "127.0.0.1"} for unit in present.running]
+        refuse_on_battery([*params["monitors"], *(own if params["state"] == "ceded" else [])], changes)
     found: list[dict[str, Any]] = []
     if not module.check_mode:
+        apply_hook(module, hook)
         host.apply(changes)
         if params["state"] == "present":
             found = wait_for_ups(params["monitors"], params["wait_s"])
             warnings += judge_ups(params["role"], found)
     for warning in warnings:
         module.warn(warning)
+    changes = [*hook, *changes]
     return {"changed": bool(changes), "changes": describe(changes), "ups": found, "diff": diff_of(changes)}
 
 
@@ -451,7 +630,7 @@ def main() -> None:
     """Run the module."""
     module = AnsibleModule(
         argument_spec={
-            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+            "state": {"type": "str", "choices": ["present", "absent", "ceded"], "default": "present"},
             "practice": {"type": "str", "required": True},
             "host": {"type": "str", "required": True},
             "role": {"type": "str", "choices": ["primary", "secondary"]},
@@ -466,6 +645,7 @@ def main() -> None:
                     "description": {"type": "str", "default": ""},
                     "settings": {"type": "dict", "default": {}},
                     "runtime_s": {"type": "int"},
+                    "secrets": {"type": "dict", "default": {}, "no_log": True},
                 },
             },
             "listen": {"type": "list", "elements": "str", "default": []},
@@ -505,9 +685,28 @@ def main() -> None:
             "poll_s": {"type": "int", "default": 5},
             "dead_time_s": {"type": "int", "default": 15},
             "shutdown_command": {"type": "str", "default": "/usr/sbin/shutdown -h now"},
-            "power_down_flag": {"type": "path", "default": "/etc/killpower"},
+            "power_down_flag": {"type": "path", "default": "/run/killpower"},
             "notify": {"type": "list", "elements": "str", "choices": ["SYSLOG", "WALL"], "default": ["SYSLOG"]},
             "notify_command": {"type": "path"},
+            "standalone": {"type": "bool", "default": False},
+            "stop_s": {"type": "int"},
+            "stop_units": {
+                "type": "list",
+                "elements": "dict",
+                "default": [],
+                "options": {
+                    "units": {"type": "list", "elements": "str", "required": True},
+                    "before": {"type": "list", "elements": "str", "required": True},
+                },
+            },
+            "applications": {"type": "list", "elements": "str", "default": []},
+            "databases": {"type": "list", "elements": "str", "default": []},
+            "unit_stop_s": {"type": "dict", "default": {}},
+            "peers": {"type": "list", "elements": "str", "default": []},
+            "wake": {"type": "list", "elements": "str", "default": []},
+            "return_peers": {"type": "list", "elements": "str", "default": []},
+            "return_s": {"type": "int", "default": 900},
+            "return_wait_s": {"type": "int"},
             "wait_s": {"type": "int", "default": 30},
         },
         required_if=[("state", "present", ("role", "monitors"))],

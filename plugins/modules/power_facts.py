@@ -48,7 +48,7 @@ options:
   power_down_flag:
     description: The file that upsmon leaves for the late hook.
     type: path
-    default: /etc/killpower
+    default: /run/killpower
   expect_units:
     description: Units that have to be active for the host to be well.
     type: list
@@ -265,7 +265,7 @@ def main() -> None:
             },
             "primary_of": {"type": "list", "elements": "str", "default": []},
             "expect_clients": {"type": "list", "elements": "str", "default": []},
-            "power_down_flag": {"type": "path", "default": "/etc/killpower"},
+            "power_down_flag": {"type": "path", "default": "/run/killpower"},
             "expect_units": {"type": "list", "elements": "str", "default": []},
             "expect_database": {"type": "bool", "default": False},
             "wait_s": {"type": "int", "default": 0},

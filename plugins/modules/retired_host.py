@@ -92,6 +92,7 @@ from ansible_collections.holdfast.practice.plugins.module_utils import (
     nas_repository,
     nas_watch_host,
     power,
+    power_host,
     stamp,
     ups_watch_host,
 )
@@ -169,6 +170,7 @@ def left_over() -> list[str]:
     others = [backup_host.LIB, backup_host.STATE, backup_host.CACHE, nas_repository.CONFIG]
     others += [ups_watch_host.ETC, ups_watch_host.LIB, ups_watch_host.STATE]
     others += [nas_watch_host.ETC, nas_watch_host.LIB, nas_watch_host.STATE]
+    others += [power_host.LIB, power_host.STATE]
     return sorted([*inside, *(path for path in others if Path(path).exists())])
 
 

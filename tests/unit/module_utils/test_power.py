@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from ansible_collections.holdfast.practice.plugins.module_utils import power
+from ansible_collections.holdfast.practice.plugins.module_utils import power, power_host
 from ansible_collections.holdfast.practice.plugins.module_utils.host_state import (
     Found,
     FoundUnit,
@@ -28,6 +28,7 @@ USERS = (
 PRIMARY = power.Power("primary", (OWN,), (UPS1,), ("127.0.0.1", "198.18.0.11"), USERS)
 SECONDARY = power.Power("secondary", (FAR,))
 NOTHING = power.Present()
+PROGRAM = {"power_stop.py": "pass\n"}
 
 
 def contents(want):
@@ -39,7 +40,7 @@ def units(want):
 
 
 def of(config, present=NOTHING):
-    return power.wanted(config, present, "harbour-street", "nas1")
+    return power.wanted(config, present, "harbour-street", "nas1", PROGRAM)
 
 
 def test_a_primary():
@@ -104,10 +105,10 @@ def test_absent_leaves_no_credential_and_no_unit():
     present = power.Present(
         ("nut-driver@ups1.service",), {"ups1.dev": power.render_dummy(UPS1).encode(), "own.dev": b"x"}
     )
-    want = power.absent(present, "/etc/killpower")
+    want = power.absent(present, "/run/killpower", PROGRAM)
     files = contents(want)
     assert all(content is None for content in files.values())
-    assert {"/etc/nut/upsd.users", "/etc/nut/upsmon.conf", "/etc/nut/ups1.dev", "/etc/killpower"} <= set(files)
+    assert {"/etc/nut/upsd.users", "/etc/nut/upsmon.conf", "/etc/nut/ups1.dev", "/run/killpower"} <= set(files)
     assert "/etc/nut/own.dev" not in files  # what we did not write is not ours to remove
     assert all((unit.enabled, unit.active) == (False, False) for unit in want.units)
     assert "nut-driver@ups1.service" in units(want)
@@ -152,7 +153,8 @@ def test_a_dummy_file_is_left_alone_while_its_driver_runs(running, found, expect
 def test_a_restart_that_was_never_made_is_made(changed, restarted):
     """The file is right but newer than the service: an earlier run was killed between the two."""
     want = of(PRIMARY)
-    paths = {f.path: Found("file", f.mode, f.owner, f.group, f.content, 50.0) for f in want.files}
+    here = [f for f in want.files if f.content is not None]
+    paths = {f.path: Found("file", f.mode, f.owner, f.group, f.content, 50.0) for f in here}
     paths.update({d.path: Found("dir", d.mode, d.owner, d.group) for d in want.dirs})
     paths[changed] = replace(paths[changed], changed_at=200.0)
     running = {u.name: FoundUnit(True, bool(u.enabled), bool(u.active), 100.0 if u.active else 0.0) for u in want.units}
@@ -184,6 +186,14 @@ def test_a_restart_that_was_never_made_is_made(changed, restarted):
         (replace(PRIMARY, users=(power.User("s", SECRET, "secondary", (), ("test.battery.start",)),)), "only listens"),
         (replace(PRIMARY, users=(power.User("s", SECRET, "secondary", ("SET",)),)), "only listens"),
         (replace(PRIMARY, users=(power.User("s", SECRET, None, ("INSTCMD",)),)), "expected SET or FSD"),
+        (
+            replace(PRIMARY, ups=(replace(USB, settings={"community": "Canary-7391"}),)),
+            "move it from settings to secrets",
+        ),
+        (replace(PRIMARY, ups=(replace(USB, settings={"x": "1"}, secrets={"x": "2"}),)), "given twice: x"),
+        (replace(PRIMARY, standalone=True), "127.0.0.1 alone"),
+        (replace(SECONDARY, standalone=True), "role primary"),
+        (replace(PRIMARY, around=power_host.Surroundings(peers=("server1",))), "knows no names"),
         (replace(PRIMARY, min_supplies=2), "at once or never"),
         (replace(PRIMARY, min_supplies=0), "at once or never"),
         (replace(PRIMARY, dead_time_s=14), "three polls"),
@@ -224,3 +234,76 @@ def test_passwords_that_would_arrive_as_another_one_are_refused(password):
 @pytest.mark.parametrize("password", ["12345678", "Aa!$%&'()*+,-./:;<>?@[]^_`{|}~", "x" * 128])
 def test_passwords_that_are_fine(password):
     power.check(replace(SECONDARY, monitors=(replace(FAR, password=password),)))
+
+
+def test_an_snmp_secret_is_in_no_diff_and_in_no_other_file():
+    snmp = power.Ups(
+        "ups1", "snmp-ups", "198.18.0.40", settings={"snmp_version": "v3"}, secrets={"authPassword": SECRET}
+    )
+    want = of(replace(PRIMARY, ups=(snmp,), users=(), monitors=()))
+    assert [f.path for f in want.files if f.content and SECRET.encode() in f.content] == ["/etc/nut/ups.conf"]
+    ups_conf = next(f for f in want.files if f.path == "/etc/nut/ups.conf")
+    assert (ups_conf.secret, ups_conf.mode, ups_conf.group) == (True, 0o640, "nut")
+    assert SECRET not in str(diff_of(plan(Have(), want))) + repr(snmp)
+    # nor when it goes
+    have = Have({"/etc/nut/ups.conf": Found("file", 0o640, "root", "nut", ups_conf.content)})
+    assert SECRET not in str(diff_of(plan(have, of(PRIMARY))))
+    power.check(replace(PRIMARY, ups=(replace(snmp, settings={"community": "public"}, secrets={}),)))
+
+
+def test_a_serial_driver_gets_its_device_at_each_start():
+    serial = power.Ups("old1", "apcsmart", "/dev/ttyS0")
+    text = contents(of(replace(PRIMARY, ups=(serial,))))[
+        "/etc/systemd/system/nut-driver@old1.service.d/holdfast-power.conf"
+    ]
+    assert b"ExecStartPre=+/usr/bin/chgrp nut /dev/ttyS0\n" in text
+    left = power.Present(files=("/etc/systemd/system/nut-driver@old1.service.d/holdfast-power.conf",))
+    want = of(PRIMARY, left)
+    assert contents(want)["/etc/systemd/system/nut-driver@old1.service.d/holdfast-power.conf"] is None
+    assert any(d.absent and d.path == "/etc/systemd/system/nut-driver@old1.service.d" for d in want.dirs)
+
+
+@pytest.mark.parametrize(
+    ("config", "mode", "server"),
+    [(PRIMARY, "netserver", True), (replace(PRIMARY, listen=("127.0.0.1",), standalone=True), "standalone", True),
+     (SECONDARY, "netclient", False)],
+)  # fmt: skip
+def test_the_mode_follows_the_role(config, mode, server):
+    power.check(config)
+    want = of(config)
+    assert contents(want)["/etc/nut/nut.conf"].endswith(f"MODE={mode}\n".encode())
+    assert units(want)["nut-server.service"].active is server
+    assert (contents(want)[power.HOOK] is not None) is server
+    assert units(want)[power_host.HOLD].active is not server
+
+
+OWNED = power.Present(
+    ("nut-driver@ups1.service",), {}, ("nut-driver@ups1.service",), primary_files=("ups.conf", "upsd.users"), ours=True
+)
+
+
+def given_up(config, present):
+    want = power.ceded(config, present, "harbour-street", "nas1", PROGRAM)
+    return {f.path for f in want.files if f.content is None}, {u.name for u in want.units if u.active is False}
+
+
+def test_a_host_gives_up_what_is_no_longer_wired_to_it():
+    files, stopped = given_up(SECONDARY, OWNED)
+    assert {"/etc/nut/ups.conf", "/etc/nut/upsd.conf", "/etc/nut/upsd.users", power.HOOK} <= files
+    assert {"nut-driver@ups1.service", "nut-server.service"} <= stopped
+    assert given_up(None, OWNED)[1] >= {"nut-monitor.service", "nut-server.service"}  # no UPS feeds it any more
+    keeps_another = replace(PRIMARY, ups=(replace(USB, name="ups2"),))
+    assert given_up(keeps_another, OWNED) == (set(), {"nut-driver@ups1.service"})
+
+
+@pytest.mark.parametrize(
+    ("config", "present"),
+    [
+        (SECONDARY, NOTHING),
+        (SECONDARY, replace(OWNED, ours=False)),
+        (None, replace(OWNED, ours=False)),
+        (PRIMARY, OWNED),
+    ],
+)
+def test_nothing_is_given_up_where_nothing_of_ours_is_another_hosts(config, present):
+    assert given_up(config, present) == (set(), set())
