@@ -64,6 +64,7 @@ GROUPS = (
     "ups_watchers",
 )
 POOL_MOUNT = "/srv/holdfast"
+SELF_TEST = "selftest"  # who may begin a battery's test, and nothing else
 SPREAD_S = 300
 TIME_LIMIT_S = 7200
 CANARY = "Holdfast - please leave this file alone.pdf"
@@ -578,8 +579,14 @@ class _Compiler:
             "ups_watch_practice": self.id,
             "ups_watch_host": name,
             "ups_watch_timezone": self.zone,
+            "ups_watch_hours": dict(self.practice.hours or {}),
             "ups_watch_upses": [self.watched_ups(name, each) for each in watched],
             **self.mailing("ups_watch"),
+            **(
+                {"ups_watch_test_password": vaulted("vault_nut_passwords", SELF_TEST)}
+                if any(self.power[each].self_test for each in watched if self.power[each].attached_to == name)
+                else {}
+            ),
         }
 
     def watched_ups(self, host: str, name: str) -> dict[str, Any]:
@@ -590,10 +597,11 @@ class _Compiler:
             "primary": ups.attached_to,
             "deputy": ups.attached_to != host,
             "feeds": {fed: getattr(self.hosts[fed], "address") for fed in ups.feeds},  # noqa: B009
+            "may_be_off": [fed for fed in ups.feeds if getattr(self.hosts[fed], "may_be_off", None)],
             "runtime_s": plan.runtime_s,
             "low_s": plan.low_s,
             "need": plan.need(),
-            "self_test_every_s": seconds(ups.self_test) if ups.self_test else None,
+            "self_test_every_s": seconds(ups.self_test) if ups.self_test and ups.attached_to == host else None,
             "battery": ups.battery.model_dump() if ups.battery else None,
         }
 
@@ -622,6 +630,14 @@ class _Compiler:
             }
             for name in fed
         ]
+        if any(ups.self_test for ups in own.values()):
+            users.append(
+                {
+                    "name": SELF_TEST,
+                    "instcmds": ["test.battery.start", "test.battery.start.quick"],
+                    "password": vaulted("vault_nut_passwords", SELF_TEST),
+                }
+            )
         if any(ups.driver == "dummy-ups" for ups in own.values()):
             # Only a simulated UPS lets a drill set its state
             users.append({"name": "drill", "actions": ["SET"], "password": vaulted("vault_nut_passwords", "drill")})

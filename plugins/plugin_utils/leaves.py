@@ -21,10 +21,10 @@ from pydantic_core import PydanticCustomError
 
 IN_QUOTES = "write it in quotes"
 NOT_AVAILABLE = "not available in this version"
-# Names that would collide with Ansible's groups, or with the power drill's own account
+# Names that would collide with Ansible's groups, or with the accounts of power drills and of battery tests
 RESERVED_HOSTS = (
     *("all", "ungrouped", "localhost", "nas", "agents", "servers", "workstations", "power"),
-    *("drill", "monitor", "retiring"),
+    *("drill", "selftest", "monitor", "retiring"),
 )
 ENGINES = ("postgresql", "mariadb", "sqlite", "firebird", "sqlserver", "command", "pickup")
 VENDOR_ENGINES = ("command", "pickup")  # dumps of a vendor's own: nobody can ask them

@@ -348,6 +348,7 @@ def test_the_primary_watches_its_ups_and_a_server_watches_the_primary():
         "primary": "nas1",
         "deputy": False,
         "feeds": {"nas1": "198.18.0.11", "server1": "198.18.0.12", "desk1": "198.18.0.13"},
+        "may_be_off": ["desk1"],
         "runtime_s": 600,
         "low_s": 470,
         "need": {
@@ -361,7 +362,13 @@ def test_the_primary_watches_its_ups_and_a_server_watches_the_primary():
         "self_test_every_s": 28 * 86400,
         "battery": {"installed": "2025-02-01", "replace_by": "2029-02-01"},
     }
-    assert other == {**own, "address": "198.18.0.11", "deputy": True}
+    assert other == {**own, "address": "198.18.0.11", "deputy": True, "self_test_every_s": None}
+    assert inventory.host_vars["nas1"]["ups_watch_test_password"] == "{{ vault_nut_passwords['selftest'] }}"
+    assert "ups_watch_test_password" not in inventory.host_vars["server1"]
+    tester = next(user for user in inventory.host_vars["nas1"]["power_users"] if user["name"] == "selftest")
+    assert tester["instcmds"] == ["test.battery.start", "test.battery.start.quick"]
+    assert "actions" not in tester
+    assert "role" not in tester
     assert "ups_watch_upses" not in inventory.host_vars["desk1"]
 
 
