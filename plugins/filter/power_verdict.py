@@ -13,8 +13,8 @@ description:
 options:
   _input:
     description:
-      - What was seen, with C(level), C(ups), C(primary), C(hosts), C(budget_s), C(before), and for a real
-        drill C(after), C(watch), C(back), C(on_battery_s), C(low_battery_s).
+      - What was seen, with C(level), C(ups), C(primary), C(hosts), C(need), C(before), C(after), and for a real drill
+        C(watch), C(back), C(on_battery_s), C(low_battery_s), for one with a signal C(marks) and C(ordered_s).
     type: dict
     required: true
 """

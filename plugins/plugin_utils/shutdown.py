@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -74,7 +75,8 @@ class Budget:
     @property
     def need_s(self) -> int:
         """Seconds from the order to stop until the power may go."""
-        return self.slowest_s + self.hostsync_s + self.primary_stop.seconds + self.finaldelay_s + self.late_hook_s
+        total: int = self.need()["total_s"]
+        return total
 
     @property
     def low_s(self) -> int | None:
@@ -126,14 +128,42 @@ class Budget:
         slowest, stop, length = self.slowest, self.slowest_stop, self.slowest_s
         if slowest is None:
             slowest, stop, length = self.primary, self.primary_stop, 0
-        return {
+        parts: dict[str, Any] = {
             "slowest": {"host": slowest, "seconds": length, "measured": bool(stop.measured)},
             "hostsync_s": self.hostsync_s,
             "primary_s": self.primary_stop.seconds,
             "finaldelay_s": self.finaldelay_s,
             "late_hook_s": self.late_hook_s,
-            "total_s": self.need_s,
         }
+        return {**parts, "total_s": total_s(parts)}
+
+
+def total_s(need: Mapping[str, Any]) -> int:
+    """Add up what a shutdown needs."""
+    parts = ("hostsync_s", "primary_s", "finaldelay_s", "late_hook_s")
+    return int(need["slowest"]["seconds"]) + sum(int(need[part]) for part in parts)
+
+
+def raised(need: Mapping[str, Any], measured: Mapping[str, float], primary: str) -> dict[str, Any]:
+    """Give a need in which stops that were measured now count where they are longer."""
+    found = {**need, "slowest": dict(need["slowest"])}
+    for host, length in measured.items():
+        whole = math.ceil(length)
+        if host == primary:
+            found["primary_s"] = max(found["primary_s"], whole)
+        elif whole > found["slowest"]["seconds"]:
+            found["slowest"] = {"host": host, "seconds": whole, "measured": True}
+    return {**found, "total_s": total_s(found)}
+
+
+def need_words(need: Mapping[str, Any], primary: str) -> str:
+    """Write such a sum out."""
+    slowest = need["slowest"]
+    measured = ", measured" if slowest["measured"] else ""
+    parts = [f"slowest secondary {slowest['seconds']} ({slowest['host']}{measured})"] if slowest["seconds"] else []
+    parts += [f"HOSTSYNC {need['hostsync_s']}"] if need["hostsync_s"] else []
+    parts += [f"primary {need['primary_s']} ({primary})", f"FINALDELAY {need['finaldelay_s']}"]
+    return f"{' + '.join([*parts, f'late hook {need["late_hook_s"]}'])} = {need['total_s']} s"
 
 
 def hostsync_s(host: str, power: Mapping[str, Ups]) -> int:
