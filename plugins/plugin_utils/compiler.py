@@ -544,12 +544,15 @@ class _Compiler:
         }
         if primary:
             others = [host for host in self.managed if host != name and any(host in ups.feeds for ups in own.values())]
-            variables["power_peers"] = [getattr(self.hosts[host], "address") for host in others]  # noqa: B009
+            peers = [getattr(self.hosts[host], "address") for host in others]  # noqa: B009
+            # a firewall knows no names, and must not keep out the one host that has only that
+            variables["power_peers"] = peers if all(is_ip(address) for address in peers) else []
             variables["power_standalone"] = not others
             wake = [getattr(self.hosts[host], "wake") for host in others]  # noqa: B009
             variables["power_wake"] = [address.lower() for address in wake if address]
             variables["power_ups"] = [self.ups(ups_name, ups) for ups_name, ups in own.items()]
-            variables["power_listen"] = ["127.0.0.1", getattr(self.hosts[name], "address")]  # noqa: B009
+            own_address = getattr(self.hosts[name], "address")  # noqa: B009
+            variables["power_listen"] = ["127.0.0.1", own_address] if others else ["127.0.0.1"]
             variables["power_users"] = self.power_users(name, own)
         return variables
 

@@ -71,6 +71,16 @@ def _battery_age(view: View) -> Iterator[Problem]:
             )
 
 
+LEAST_STOP_S = 8  # in less, no host stops its services one after another and writes its disks
+
+
+def _stop_times(view: View) -> Iterator[Problem]:
+    for name, host in view.hosts.items():
+        said = getattr(host, "stop_time", None)
+        if said and name in view.fed and seconds(said) < LEAST_STOP_S:
+            yield view.problem(("hosts", name, "stop_time"), f"got {show(said)}", f"at least {LEAST_STOP_S}s")
+
+
 def _unit_stops(view: View) -> Iterator[Problem]:
     """Refuse limits of units that add up to more than the host has."""
     for name, host in view.hosts.items():
@@ -139,4 +149,13 @@ def _usb_told_apart(view: View) -> Iterator[Problem]:
             yield view.problem(("power", name), got, "a serial number of each", fix, key=True)
 
 
-RULES = (_ups_wiring, _ups_budget, _battery_age, _unit_stops, _supplies, _one_battery_once, _usb_told_apart)
+RULES = (
+    _ups_wiring,
+    _ups_budget,
+    _battery_age,
+    _stop_times,
+    _unit_stops,
+    _supplies,
+    _one_battery_once,
+    _usb_told_apart,
+)

@@ -337,6 +337,15 @@ def test_machines_that_the_mains_do_not_wake_are_woken_by_the_primary():
     assert changed(edit).host_vars["nas1"]["power_wake"] == ["52:54:00:aa:bb:cc"]
 
 
+def test_a_ups_that_feeds_its_primary_alone_is_nobody_else_s_business():
+    nas = changed(("feeds: [nas1, server1, desk1]", "feeds: [nas1]")).host_vars["nas1"]
+    assert (nas["power_standalone"], nas["power_listen"], nas["power_peers"]) == (True, ["127.0.0.1"], [])
+
+
+def test_a_firewall_that_knows_no_names_keeps_nobody_out():
+    assert changed(("address: 198.18.0.13", "address: desk1.lan")).host_vars["nas1"]["power_peers"] == []
+
+
 def test_the_primary_watches_its_ups_and_a_server_watches_the_primary():
     inventory = changed(
         ("runtime: 10m", 'runtime: 10m, self_test: 4w, battery: {installed: "2025-02-01", replace_by: "2029-02-01"}')
