@@ -41,11 +41,12 @@ import datetime as dt
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ansible_collections.holdfast.practice.plugins.plugin_utils.opening import open_seconds
-
 
 def opening_seconds(hours: Mapping[str, str], zone: str, within: int) -> float:
     """Count from now on."""
+    # here and not above: plugins are listed where their packages are not
+    from ansible_collections.holdfast.practice.plugins.plugin_utils.opening import open_seconds
+
     now = dt.datetime.now(dt.UTC)
     return open_seconds(dict(hours), zone, now, now + dt.timedelta(seconds=within)) or 0.0
 

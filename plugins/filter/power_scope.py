@@ -38,11 +38,13 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.holdfast.practice.plugins.plugin_utils.power_drill import scope
 
 
 def power_scope(hosts: Mapping[str, Mapping[str, Any]], ups: str) -> dict[str, Any]:
     """Find who takes part; raises AnsibleFilterError for a UPS that nobody has, or that has two primaries."""
+    # here and not above: plugins are listed where their packages are not
+    from ansible_collections.holdfast.practice.plugins.plugin_utils.power_drill import scope
+
     wired = {
         name: {
             "min_supplies": int(host["min_supplies"]),

@@ -50,7 +50,6 @@ from pathlib import Path
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.holdfast.practice.plugins.plugin_utils import stop_times
 
 
 def power_stop_times(
@@ -60,6 +59,9 @@ def power_stop_times(
     seen: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> dict[str, Any]:
     """Merge; raises AnsibleFilterError when what is kept cannot be read."""
+    # here and not above: plugins are listed where their packages are not
+    from ansible_collections.holdfast.practice.plugins.plugin_utils import stop_times
+
     by_drill = {host: float(stop["seconds"]) for host, stop in (seen or {}).items() if stop["by"] == "drill"}
     try:
         before = stop_times.stored(Path(folder), practice)
