@@ -124,6 +124,33 @@ def stops(name: str) -> list[float]:
     return [each["mono_ns"] / 1e9 for each in map(json.loads, lines) if each["event"] == "stopped"]
 
 
+# --- who tells the UPS to cut the power -----------------------------------------------------------------------------------
+
+CUTS = "/var/lib/holdfast-test-cuts"
+UPSDRVCTL = "/usr/sbin/upsdrvctl"
+COUNTER = f"""\
+#!/bin/sh
+[ "$1" != shutdown ] || echo cut >> {CUTS}
+[ ! -x {UPSDRVCTL}.real ] || exec {UPSDRVCTL}.real "$@"
+"""
+
+
+def count_cuts() -> None:
+    """Let every machine write down when it tells a UPS to cut the power."""
+    for host in ADDRESSES:
+        tell(host, f"rm -f {CUTS}; test ! -e {UPSDRVCTL} || mv {UPSDRVCTL} {UPSDRVCTL}.real")
+        tell(host, f"cat > {UPSDRVCTL} && chmod 755 {UPSDRVCTL}", COUNTER)
+
+
+def cuts() -> dict[str, int]:
+    return {host: tell(host, f"cat {CUTS} 2> /dev/null || true").count("cut") for host in ADDRESSES}
+
+
+def count_no_more() -> None:
+    for host in ADDRESSES:
+        tell(host, f"rm -f {CUTS} {UPSDRVCTL}; test ! -e {UPSDRVCTL}.real || mv {UPSDRVCTL}.real {UPSDRVCTL}")
+
+
 # --- the UPS ------------------------------------------------------------------------------------------------------------
 
 
@@ -255,6 +282,7 @@ class Outage:
     def play(self, before: dict[str, set[str]]) -> dict[str, Any]:
         """Play it and judge it; gives the figures."""
         known = {host: len(stops(host)) for host in (PRIMARY, *SECONDARIES)}
+        cut = cuts()
         writers = Writers.begin(self.number * 10)
         set_ups("OB DISCHRG")
         time.sleep(self.low_after_s)  # the random part of the fault, not a wait
@@ -269,6 +297,9 @@ class Outage:
         until(lambda: not well(before), GREEN_S, f"all is well again ({well(before)})", 1.0)
         green = time.monotonic()
         rows = writers.judge(ordered)
+        assert {host: now - cut[host] for host, now in cuts().items()} == {PRIMARY: 1, "server1": 0, "desk1": 0}, (
+            "the primary alone tells the UPS to cut the power, once"
+        )
         assert clean_starts() == {"postgresql": True, "mariadb": True}
         return {
             "rows": rows,

@@ -211,6 +211,38 @@ def test_a_database_whose_power_was_cut_is_seen_to_have_recovered(before):
     assert all(writer.last_at > cut - 5 for writer in writers.writers)
 
 
+@pytest.fixture
+def counted():
+    lab.count_cuts()
+    yield
+    lab.count_no_more()
+
+
+@pytest.mark.fault(
+    id="U15-nas", title="a backup falls due before the NAS is up", levels=["agent"], codes=["waits"], verdict="PASS"
+)
+def test_a_backup_that_begins_before_the_nas_is_up_waits_for_it(before):
+    known = {host: len(lab.stops(host)) for host in before}
+    lab.set_ups("OB DISCHRG LB")
+    lab.until(lambda: all(len(lab.stops(host)) > known[host] for host in known), lab.OFF_S, "every machine is off", 0.2)
+    lab.switch_on(["server1", "desk1"], [0, 0])
+    begun = time.time()
+    lab.until(
+        lambda: lab.ask("server1", "systemctl start --no-block holdfast-backup@documents && echo yes"), 30, "a job"
+    )
+    waits = "journalctl -b -q -u holdfast-backup@documents | grep 'the NAS does not answer; asked again'"
+    lab.until(lambda: lab.ask("server1", waits), 60, "the injection: the job asks a NAS that is off")
+    lab.switch("nas1", "started")
+    lab.until(lambda: not lab.well(before), lab.GREEN_S, "all is well again", 1.0)
+
+    def record():
+        said = json.loads(lab.ask("server1", "cat /var/lib/holdfast/status/documents.json") or "{}")
+        return said if said.get("finished", "") > time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(begun)) else None
+
+    found = lab.until(record, 120, "the job has ended")
+    assert found["state"] == "OK", found
+
+
 @pytest.mark.fault(
     id="U01",
     title=f"{OUTAGES} mains failures in a row at random moments, two databases written to, started in any order (U11, U15)",
@@ -218,7 +250,7 @@ def test_a_database_whose_power_was_cut_is_seen_to_have_recovered(before):
     codes=["all_well"],
     verdict="PASS",
 )
-def test_outages_in_a_row_end_well(before, capsys):
+def test_outages_in_a_row_end_well(before, counted, capsys):
     told = []
     for number in range(1, OUTAGES + 1):
         order = ORDERS[number - 1] if number <= len(ORDERS) else None
