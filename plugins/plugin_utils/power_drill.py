@@ -29,6 +29,7 @@ FAIL = "FAIL"
 INCONCLUSIVE = "INCONCLUSIVE"
 PASS = "PASS"  # noqa: S105 - a verdict
 MONITOR = "nut-monitor.service"
+RECENT = 20  # of a host's own records of its stops, as many as are kept
 
 
 class Reasons:
@@ -201,6 +202,11 @@ def _judge_need(seen: Mapping[str, Any], stops: Mapping[str, float], reasons: Re
     """Compare what a shutdown needs with what the battery has when everything is told to stop."""
     runtime, low = _runtime(seen)
     possible = dict(stops)
+    for host, facts in seen["before"].items():
+        records = ((facts or {}).get("stops") or [])[-RECENT:]
+        finished = [float(r["seconds"]) for r in records if r.get("seconds") is not None and not r.get("unfinished")]
+        if finished and host in seen["hosts"]:
+            possible[host] = max([possible.get(host, 0.0), *finished])
     for host, length in seen.get("stop_s", {}).items():
         over = (seen["before"].get(host) or {}).get("over_s") or 0
         if over > 0:

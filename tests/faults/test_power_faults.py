@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import os
 import random
 import shutil
@@ -143,6 +144,53 @@ def test_a_database_that_is_slow_to_stop_fails_the_drill_with_the_missing_second
     assert "slowest secondary 340 (server1" in messages
     assert "570 s: 100 s are missing" in messages
     assert body["figures"]["missing_s"] == 100.0
+
+
+@pytest.mark.fault(
+    id="U10-measured",
+    title="a database that was slow when its machine was switched off the last time",
+    levels=["drill", "document"],
+    codes=["low_battery_too_late", "I48"],
+)
+def test_a_database_that_was_slow_once_fails_the_drill_and_the_document(practice, before, tmp_path):
+    folder, stopped = "/etc/systemd/system/postgresql@17-main.service.d", len(lab.stops("server1"))
+    stop = "/usr/bin/pg_ctlcluster --skip-systemctl-redirect -m fast %%i stop"
+    text = rf"[Service]\nExecStop=\nExecStop=/bin/sleep 30\nExecStop={stop}\n"
+    lab.tell("server1", f"mkdir -p {folder}; printf '{text}' > {folder}/zzz-slow.conf; systemctl daemon-reload")
+    lab.tell("server1", "systemd-run --on-active=1 systemctl poweroff")
+    lab.until(lambda: len(lab.stops("server1")) > stopped, 120, "server1 is off")
+    lab.switch("server1", "started")
+    lab.until(lambda: not lab.well(before), lab.GREEN_S, "server1 is back")
+    lab.tell("server1", f"rm {folder}/zzz-slow.conf; systemctl daemon-reload")
+    record = json.loads(lab.tell("server1", "cat /var/lib/holdfast-power/stops.json"))[-1]
+    assert 30 < record["seconds"] < 60, "the injection"
+
+    # a document in which all fits by what is written: 20 for server1, 470 in all, and 470 at the threshold
+    copy = tmp_path / "harbour-street"
+    shutil.copytree(practice, copy, symlinks=True, ignore=shutil.ignore_patterns("results"))
+    said = (copy / "practice.yml").read_text()
+    for old, new in (
+        ("nas1: {kind: nas, ", "nas1: {kind: nas, stop_time: 400s, "),
+        ("    address: 198.18.0.12\n", "    address: 198.18.0.12\n    stop_time: 20s\n"),
+        ("desk1: {kind: workstation, ", "desk1: {kind: workstation, stop_time: 20s, "),
+        ("runtime: 10m", "runtime: 10m, low_battery: 470s"),
+    ):
+        assert old in said
+        said = said.replace(old, new)
+    (copy / "practice.yml").write_text(said)
+    command = [REPO / "bin/holdfast", "validate", copy]
+    assert subprocess.run(command, check=False).returncode == 0
+    code, body, _said = drill(copy, "-e", "level=paper")
+    slow = math.ceil(record["seconds"])
+    assert (code, body["verdict"], body["figures"]["missing_s"]) == (1, "FAIL", slow - 20.0)
+    message = next(each["message"] for each in body["reasons"] if each["code"] == "low_battery_too_late")
+    assert f"slowest secondary {slow} (server1, measured)" in message
+    done = subprocess.run(command, text=True, capture_output=True, check=False)
+    assert done.returncode == 3
+    assert (
+        f'got "470s": 470 s, {slow - 20} s too few; expected at least slowest secondary {slow} (server1, measured by the host on'
+        in done.stdout
+    )
 
 
 # --- a signal -----------------------------------------------------------------------------------------------------------

@@ -233,6 +233,22 @@ def test_a_database_that_was_slow_to_stop_fails_the_drill_with_the_missing_secon
     assert body["need"]["slowest"] == {"host": "server1", "seconds": 171, "measured": True}
 
 
+def test_a_stop_that_was_slow_on_another_day_counts_on_paper(seen):
+    seen["level"] = "paper"
+    seen["before"]["server1"]["stops"] = [record(530.0), record(2.0, 50_100.0)]
+    body = judge(seen)
+    assert (codes(body), body["figures"]["missing_s"]) == (["runtime_too_short"], 50.0)
+    seen["before"]["server1"]["stops"] = [record(530.0), *(record(2.0, 50_100.0 + n) for n in range(20))]
+    assert judge(seen)["verdict"] == "PASS"
+
+
+def test_what_a_unit_may_take_beyond_its_time_counts_on_paper(seen):
+    seen["level"], seen["stop_s"] = "paper", {"server1": 100}
+    seen["before"]["server1"]["over_s"] = 430.0
+    body = judge(seen)
+    assert (body["need"]["slowest"]["seconds"], body["figures"]["missing_s"]) == (530, 50.0)
+
+
 def test_a_slow_primary_counts_too(seen):
     seen["after"]["nas1"]["stops"] = [record(500.0)]
     body = judge(seen)
