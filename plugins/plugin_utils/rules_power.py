@@ -52,7 +52,11 @@ def budget_problems(view: View, measured: Mapping[str, Stop]) -> Iterator[Proble
             fix = "feed fewer machines or get a larger UPS"
             if key == "low_battery":
                 fix = f'write "{plan.need_s + LOW_RESERVE_S}s" or more' if runtime > plan.need_s else fix
-            fix = f"make {plan.offender} stop sooner, {fix}" if key == "runtime" else fix
+            fix = (
+                f"write a shorter stop_time of {plan.offender} where it stops sooner, {fix}"
+                if key == "runtime"
+                else fix
+            )
             yield view.problem(("power", name, key), got, f"at least {plan.words}", fix)
         elif low is not None and low >= runtime:
             got = f"got {show(ups.low_battery)}: {low} s, and the whole battery lasts {runtime} s"

@@ -92,8 +92,8 @@ def test_validate_refuses_a_machine_that_was_seen_to_outlast_the_battery(practic
     assert done.returncode == 3
     assert (
         'power.ups1.runtime: got "10m": 600 s, 30 s too few; expected at least slowest secondary 400 (server1, measured by '
-        "the host on 2026-11-25) + HOSTSYNC 15 + primary 180 (nas1) + FINALDELAY 5 + late hook 30 = 630 s; make server1 stop "
-        "sooner, feed fewer machines or get a larger UPS"
+        "the host on 2026-11-25) + HOSTSYNC 15 + primary 180 (nas1) + FINALDELAY 5 + late hook 30 = 630 s; write a "
+        "shorter stop_time of server1 where it stops sooner, feed fewer machines or get a larger UPS"
     ) in done.stdout
 
 
