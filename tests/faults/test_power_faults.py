@@ -72,6 +72,11 @@ def drill(folder, *options):
     return code, ledger[-1]["body"], said
 
 
+def converge(folder):
+    running, output = play(folder, "playbooks/site.yml", "--tags", "power")
+    assert running.wait(300) == 0, output.read_text()[-3000:]
+
+
 def codes(body):
     return {reason["code"] for reason in body["reasons"]}
 
@@ -180,17 +185,19 @@ def test_a_database_that_was_slow_once_fails_the_drill_and_the_document(practice
     (copy / "practice.yml").write_text(said)
     command = [REPO / "bin/holdfast", "validate", copy]
     assert subprocess.run(command, check=False).returncode == 0
-    code, body, _said = drill(copy, "-e", "level=paper")
+    try:
+        converge(copy)
+        code, body, _said = drill(copy, "-e", "level=paper")
+        done = subprocess.run(command, text=True, capture_output=True, check=False)
+    finally:
+        converge(practice)
     slow = math.ceil(record["seconds"])
-    assert (code, body["verdict"], body["figures"]["missing_s"]) == (1, "FAIL", slow - 20.0)
-    message = next(each["message"] for each in body["reasons"] if each["code"] == "low_battery_too_late")
-    assert f"slowest secondary {slow} (server1, measured)" in message
-    done = subprocess.run(command, text=True, capture_output=True, check=False)
+    assert (code, body["verdict"], codes(body)) == (1, "FAIL", {"low_battery_too_late"})
+    assert body["figures"]["missing_s"] == slow - 20.0
+    assert f"slowest secondary {slow} (server1, measured)" in body["reasons"][0]["message"]
     assert done.returncode == 3
-    assert (
-        f'got "470s": 470 s, {slow - 20} s too few; expected at least slowest secondary {slow} (server1, measured by the host on'
-        in done.stdout
-    )
+    refused = f'got "470s": 470 s, {slow - 20} s too few; expected at least slowest secondary {slow} (server1, measured'
+    assert refused in done.stdout
 
 
 # --- a signal -----------------------------------------------------------------------------------------------------------
