@@ -13,6 +13,7 @@ import math
 import os
 import random
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -58,7 +59,9 @@ def play(folder, *options):
     # no pipe: what a killed play leaves would hold it open
     said = Path(tempfile.mkdtemp()) / "said"
     with said.open("w") as stream:
-        return subprocess.Popen(command, cwd=REPO, env=environment, stdout=stream, stderr=subprocess.STDOUT), said
+        return subprocess.Popen(
+            command, cwd=REPO, env=environment, stdout=stream, stderr=subprocess.STDOUT, start_new_session=True
+        ), said
 
 
 def drill(folder, *options):
@@ -222,7 +225,7 @@ def test_a_signal_that_is_killed_is_put_back_by_the_hosts_themselves_and_stops_n
     running, _said = play(practice, "playbooks/power_drill.yml", "-e", "level=signal", "-e", "power_drill_signal_s=45")
     lab.until(lambda: lab.ask("server1", ARMED), 90, "the drill has begun")
     lab.until(lambda: (lab.ask("server1", ARMED) or "").strip() == "yes", 90, "the injection: server1 was told to stop")
-    running.kill()
+    os.killpg(running.pid, signal.SIGKILL)
     running.wait()
     assert "FSD" in lab.tell("nas1", "upsc ups1 ups.status 2> /dev/null")
     lab.until(
@@ -241,7 +244,7 @@ def test_a_signal_that_is_killed_is_put_back_by_the_hosts_themselves_and_stops_n
 def test_a_signal_that_finds_a_killed_one_s_remains_cleans_them_first(practice, before):
     running, _said = play(practice, "playbooks/power_drill.yml", "-e", "level=signal", "-e", "power_drill_signal_s=600")
     lab.until(lambda: (lab.ask("desk1", ARMED) or "").strip() == "yes", 180, "the injection: desk1 was told to stop")
-    running.kill()
+    os.killpg(running.pid, signal.SIGKILL)
     running.wait()
     code, body, said = drill(practice, "-e", "level=signal")
     assert (code, body["verdict"]) == (0, "PASS"), said[-3000:]
