@@ -13,8 +13,8 @@ description:
 options:
   _input:
     description:
-      - What was seen, with C(level), C(ups), C(primary), C(hosts), C(budget_s), C(before), and for a real
-        drill C(after), C(watch), C(back), C(on_battery_s), C(low_battery_s).
+      - What was seen, with C(level), C(ups), C(primary), C(hosts), C(need), C(before), C(after), and for a real drill
+        C(watch), C(back), C(on_battery_s), C(low_battery_s), for one with a signal C(marks) and C(ordered_s).
     type: dict
     required: true
 """
@@ -35,11 +35,13 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.holdfast.practice.plugins.plugin_utils.power_drill import judge
 
 
 def power_verdict(seen: Mapping[str, Any]) -> dict[str, Any]:
     """Judge; raises AnsibleFilterError when a part of what has to be seen is not given."""
+    # here and not above: plugins are listed where their packages are not
+    from ansible_collections.holdfast.practice.plugins.plugin_utils.power_drill import judge
+
     try:
         return judge(seen)
     except KeyError as error:

@@ -54,6 +54,7 @@ try:
         InvalidPracticeError,
         load_inventory,
     )
+    from ansible_collections.holdfast.practice.plugins.plugin_utils.stop_times import InvalidStopTimesError
 except ImportError as error:
     MISSING: str | None = str(error.name or error)
 else:
@@ -95,6 +96,8 @@ class InventoryModule(BaseInventoryPlugin):
             count = len(error.problems)
             more = f" ({count} mistakes in all; run: bin/holdfast validate {_short(path)})" if count > 1 else ""
             raise AnsibleParserError(f"{error.problems[0]}{more}") from None
+        except InvalidStopTimesError as error:
+            raise AnsibleParserError(str(error)) from None
         except OSError as error:
             raise AnsibleParserError(f"{error.filename}: {error.strerror}") from None
         for group, hosts in compiled.groups.items():

@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import json
 import os
 import socket
 import subprocess
@@ -24,6 +25,10 @@ WAIT_S = 3600.0
 POLL_S = 1.0
 AHEAD_S = 120
 NETWORK_S, AGAIN_S = 90.0, 3.0
+# After an outage machines start in any order, and a NAS may take this long after the first of them
+STARTED_S = 900.0
+# how the boot before this one ended, as the role power leaves it
+CAME_BACK = Path("/run/holdfast-power/came-back.json")
 Found = TypeVar("Found")
 
 
@@ -97,19 +102,43 @@ def awake(job: str, wanted: bool) -> Iterator[None]:
             held.wait()
 
 
+def machine_up_s() -> float:
+    """Seconds since this machine's first process began (a container has its carrier's uptime)."""
+    ticks = int(Path("/proc/1/stat").read_text(encoding="ascii").rsplit(")", 1)[1].split()[19])
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
+
+
+def outage_left_s(came_back: Path = CAME_BACK) -> float:
+    """Seconds for which an outage may still be the reason that the NAS is not there yet; 0 without one."""
+    try:
+        outage = bool(json.loads(came_back.read_text(encoding="ascii")).get("outage"))
+    except FileNotFoundError:
+        return 0.0
+    except (OSError, ValueError) as error:
+        say(f"{came_back}: {error}; the NAS gets no more time than usual", 4)
+        return 0.0
+    return max(0.0, STARTED_S - machine_up_s()) if outage else 0.0
+
+
 def once_the_network_is_back(job: str, ask: Callable[[], Found], sleep: Callable[[float], None] = time.sleep) -> Found:
-    """Ask the NAS; a machine that has just woken up has its network some seconds later. A NAS that refuses is up."""
+    """Ask the NAS; a machine that has just woken up has its network some seconds later. A NAS that refuses is up.
+
+    After an outage the NAS gets time to start too: then it may also refuse, before its service runs.
+    """
     began, said = time.monotonic(), False
+    starting_s = outage_left_s()
+    patience_s = max(NETWORK_S, starting_s)
     while True:
         try:
             return ask()
         except NasError as error:
             up = isinstance(error.__cause__, OSError) and error.__cause__.errno == errno.ECONNREFUSED
-            if error.code != "nas_unreachable" or up or time.monotonic() - began >= NETWORK_S:
+            waited_s = time.monotonic() - began
+            if error.code != "nas_unreachable" or (up and waited_s >= starting_s) or waited_s >= patience_s:
                 raise
             if not said:
                 say(
-                    f"{job}: the NAS does not answer; asked again for {NETWORK_S:.0f} s, as the network may not be back yet",
+                    f"{job}: the NAS does not answer; asked again for {patience_s:.0f} s, as it may not be back yet",
                     5,
                 )
             said = True

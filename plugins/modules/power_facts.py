@@ -9,7 +9,8 @@ module: power_facts
 short_description: Look at a host before and after a power drill
 version_added: "0.1.0"
 description:
-  - Reads how the host sees its UPSes, which services and databases run, and how each PostgreSQL cluster came up.
+  - Reads how the host sees its UPSes, which services and databases run, how each PostgreSQL cluster and MariaDB came up,
+    how long its last stops took, and whether NUT and the units are set up as they should be.
   - Changes nothing. Can wait until the host is well again after a start; when it does not become well in time, the
     module still succeeds and returns what it found, for the drill to judge.
 options:
@@ -54,10 +55,23 @@ options:
     type: list
     elements: str
     default: []
-  expect_database:
-    description: Whether the host keeps a database, so that it is not well without a PostgreSQL cluster.
-    type: bool
-    default: false
+  expect_engines:
+    description: Engines of the databases that the host keeps, so that it is not well without them.
+    type: list
+    elements: str
+    choices: [postgresql, mariadb]
+    default: []
+  also_units:
+    description: Further units that belong to what has to come back, such as those of applications.
+    type: list
+    elements: str
+    default: []
+  expected:
+    description:
+      - What upsmon.conf and the units are compared with. Keys are C(min_supplies), C(hostsync_s), C(finaldelay_s),
+        C(monitors) (by name of the UPS, its address, power value and type) and C(unit_stop_s) (seconds
+        by unit). Nothing is compared without it.
+    type: dict
   wait_s:
     description: How long, in seconds, to wait for the host to be well. 0 looks once.
     type: int
@@ -134,34 +148,71 @@ missing_units:
   type: list
   elements: str
   sample: []
-expect_database:
-  description: O(expect_database) as given, for the judge.
+expect_engines:
+  description: O(expect_engines) as given, for the judge.
+  returned: always
+  type: list
+  elements: str
+  sample: [postgresql]
+signal_left:
+  description: Whether something of a drill with a signal is left on the host, which then would not stop.
   returned: always
   type: bool
-  sample: true
-clusters:
-  description:
-    - Each PostgreSQL cluster with version, cluster, online, state (of pg_control), started (seconds since the epoch), and
-      clean, which says whether its last start followed a clean stop (null when its log does not tell).
+  sample: false
+differences:
+  description: In which ways the host is not set up as O(expected) says.
+  returned: always
+  type: list
+  elements: str
+  sample: ["HOSTSYNC is 30, expected 15"]
+over_s:
+  description: By how many seconds a unit may take longer to stop than O(expected) says.
+  returned: always
+  type: float
+  sample: 0.0
+stops:
+  description: What the host wrote down of its own stops, the newest last.
   returned: always
   type: list
   elements: dict
-  sample: [{"version": "17", "cluster": "main", "online": true, "state": "in production", "started": 1795292300, "clean": true}]
+  sample: [{"boot_id": "5bd8d0b0-6f4b-4bb5-9b4d-2b6d1f6f2b1e", "began": 1795292300.5, "seconds": 7.5, "on_battery": true}]
+clusters:
+  description:
+    - Each PostgreSQL cluster, and MariaDB, with engine, version, cluster, online, state (of pg_control; null for MariaDB),
+      started (seconds since the epoch), and clean, which says whether its last start followed a clean stop (null when its
+      log does not tell).
+  returned: always
+  type: list
+  elements: dict
+  sample:
+    - engine: postgresql
+      version: "17"
+      cluster: main
+      online: true
+      state: in production
+      started: 1795292300
+      clean: true
 """
 
+import json
 import os
+import re
 import time
 from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.holdfast.practice.plugins.module_utils import nut, power, stamp
+from ansible_collections.holdfast.practice.plugins.module_utils import nut, power, power_signal, stamp
 from ansible_collections.holdfast.practice.plugins.module_utils import power_facts as reading
 
 LOG_TAIL = 4 << 20
+STOPS = Path("/var/lib/holdfast-power/stops.json")
+UPSMON = Path(f"{power.FOLDER}/upsmon.conf")
+MARIADB = "mariadb.service"
+MARIADB_LOG = "/var/log/mysql/error.log"
 
 
-def tail(path: str) -> str:
+def tail(path: str, start: re.Pattern[str] = reading.START) -> str:
     """Give the end of a log, and of its predecessor when the log was rotated since the start."""
     text = ""
     for name in (path, path + ".1"):
@@ -169,7 +220,7 @@ def tail(path: str) -> str:
             with Path(name).open("rb") as stream:
                 stream.seek(max(0, Path(name).stat().st_size - LOG_TAIL))
                 text = stream.read().decode("utf-8", "replace") + "\n" + text
-        if reading.START.search(text):
+        if start.search(text):
             break
     return text
 
@@ -192,6 +243,7 @@ def clusters(module: AnsibleModule) -> list[dict[str, Any]]:
             _code, log, _err = module.run_command(["journalctl", "-b", "-q", "--no-pager", "-o", "cat", "-u", unit])
         found.append(
             {
+                "engine": "postgresql",
                 "version": version,
                 "cluster": name,
                 "online": cluster["online"],
@@ -201,6 +253,41 @@ def clusters(module: AnsibleModule) -> list[dict[str, Any]]:
             }
         )
     return found
+
+
+def mariadb(module: AnsibleModule) -> list[dict[str, Any]]:
+    """Look at the host's MariaDB."""
+    show = ["systemctl", "show", "--timestamp=unix", "-p", "LoadState,ActiveState,ExecMainStartTimestamp", MARIADB]
+    _code, out, _err = module.run_command(show, check_rc=True)
+    unit = reading.read_properties(out)[0]
+    if unit["LoadState"] != "loaded":
+        return []
+    _code, log, _err = module.run_command(["journalctl", "-b", "-q", "--no-pager", "-o", "cat", "-u", MARIADB])
+    if not reading.MARIADB_START.search(log):
+        log = tail(MARIADB_LOG, reading.MARIADB_START)
+    started = unit.get("ExecMainStartTimestamp", "").lstrip("@")
+    return [
+        {
+            "engine": "mariadb",
+            "version": "",
+            "cluster": "",
+            "online": unit["ActiveState"] == "active",
+            "state": None,
+            "started": int(started) if started.isdigit() else None,
+            "clean": reading.judge_mariadb_start(log),
+        }
+    ]
+
+
+def stop_limits(module: AnsibleModule, wanted: dict[str, Any]) -> dict[str, float | None]:
+    """Give how long the units that are there may take to stop."""
+    patterns = [name.replace("@.", "@*.") for name in wanted]
+    if not patterns:
+        return {}
+    show = ["systemctl", "show", "-p", "Id,LoadState,TimeoutStopUSec", "--", *patterns]
+    _code, out, _err = module.run_command(show, check_rc=True)
+    units = [unit for unit in reading.read_properties(out) if unit.get("LoadState") == "loaded"]
+    return {unit["Id"]: reading.read_span(unit["TimeoutStopUSec"]) for unit in units if "TimeoutStopUSec" in unit}
 
 
 def first_start() -> float:
@@ -224,14 +311,19 @@ def look(module: AnsibleModule) -> dict[str, Any]:
             # the same trouble stands in "ups", where it is judged
             attached[name] = []
             module.debug(str(error))
-    listing = ["systemctl", "list-units", "--plain", "--no-legend", "--state=active", *reading.UNIT_PATTERNS]
+    patterns = [*reading.UNIT_PATTERNS, *params["also_units"]]
+    listing = ["systemctl", "list-units", "--plain", "--no-legend", "--state=active", *patterns]
     _code, out, _err = module.run_command(listing, check_rc=True)
     units = reading.read_units(out)
     missing = reading.missing_units(params["expect_units"], units)
     flag = Path(params["power_down_flag"]).exists()
-    databases = clusters(module)
+    databases = [*clusters(module), *mariadb(module)]
+    expected = params["expected"] or {}
+    limits = stop_limits(module, expected.get("unit_stop_s") or {})
+    upsmon = UPSMON.read_text(encoding="ascii") if expected and UPSMON.exists() else ""
     states = [nut.UpsState(tuple((u["status"] or "").split()), None, None, None, None) for u in ups]
-    served = all(c["online"] for c in databases) and (bool(databases) or not params["expect_database"])
+    kept = [each for each in databases if each["engine"] in params["expect_engines"] or each["engine"] == "postgresql"]
+    served = all(c["online"] for c in kept) and set(params["expect_engines"]) <= {c["engine"] for c in kept}
     heard = all(set(params["expect_clients"]) <= set(addresses) for addresses in attached.values())
     return {
         "well": all(state.online for state in states) and not flag and not missing and served and heard,
@@ -241,10 +333,14 @@ def look(module: AnsibleModule) -> dict[str, Any]:
         "clients": attached,
         "hook": (Path(power.HOOK).is_file() and os.access(power.HOOK, os.X_OK)) if params["primary_of"] else None,
         "power_down_flag": flag,
+        "signal_left": any(Path(left).exists() for left in (power_signal.FOLDER, power_signal.DROP_IN)),
         "units": units,
         "missing_units": missing,
-        "expect_database": params["expect_database"],
-        "clusters": databases,
+        "expect_engines": params["expect_engines"],
+        "differences": reading.differences(expected, upsmon, limits) if expected else [],
+        "over_s": reading.over_s(expected, limits),
+        "stops": json.loads(STOPS.read_text(encoding="utf-8")) if STOPS.exists() else [],
+        "clusters": kept,
     }
 
 
@@ -267,7 +363,14 @@ def main() -> None:
             "expect_clients": {"type": "list", "elements": "str", "default": []},
             "power_down_flag": {"type": "path", "default": "/run/killpower"},
             "expect_units": {"type": "list", "elements": "str", "default": []},
-            "expect_database": {"type": "bool", "default": False},
+            "expect_engines": {
+                "type": "list",
+                "elements": "str",
+                "choices": ["postgresql", "mariadb"],
+                "default": [],
+            },
+            "also_units": {"type": "list", "elements": "str", "default": []},
+            "expected": {"type": "dict"},
             "wait_s": {"type": "int", "default": 0},
         },
         supports_check_mode=True,

@@ -98,6 +98,11 @@ complete:
   returned: always
   type: bool
   sample: true
+clock_s:
+  description: When the watch ended, in seconds since the epoch.
+  returned: always
+  type: float
+  sample: 1795292312.5
 started_s:
   description: When the watch began.
   returned: always
@@ -247,6 +252,7 @@ def main() -> None:
         complete=all(reached),
         started_s=started,
         ended_s=time.monotonic(),
+        clock_s=time.time(),
         hosts={
             name: {"gone": t.gone, "last_answer_s": t.last_answer_s, "gone_s": t.gone_s, "back_s": t.back_s}
             for name, t in watch.tracks.items()

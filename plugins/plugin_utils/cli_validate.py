@@ -5,7 +5,7 @@ Several practices are also compared with each other: no two may share an id, a h
 bucket or another place of copies, a disk, or a secret. Secrets are compared without showing them; for that a vault is
 opened with the practice's own password file, or with the ones given here.
 
-Where playbooks/survey.yml has measured a practice, its plan is also judged by what was measured.
+Where playbooks/survey.yml or a power drill has measured a practice, its plan is also judged by what was measured.
 """
 
 from __future__ import annotations
@@ -16,7 +16,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ansible_collections.holdfast.practice.plugins.plugin_utils import across, check, feasibility, source, survey
+from ansible_collections.holdfast.practice.plugins.plugin_utils import (
+    across,
+    check,
+    feasibility,
+    rules_power,
+    source,
+    stop_times,
+    survey,
+)
 from ansible_collections.holdfast.practice.plugins.plugin_utils.cli import INVALID, fail
 from ansible_collections.holdfast.practice.plugins.plugin_utils.folder import DOCUMENT
 from ansible_collections.holdfast.practice.plugins.plugin_utils.leaves import PathBeside
@@ -93,13 +101,19 @@ def _documents(path: Path) -> list[Path]:
 
 
 def _measured(document: Document, practice: Practice, folder: Path, notes: list[str]) -> list[Problem]:
-    """Judge the plan by the figures of the last survey; one that cannot be used is said."""
+    """Judge the plan by what was measured: the last survey, and how long machines took to stop. What cannot be used is said."""
+    view, problems = View.of(document, practice), []
     try:
-        found = survey.stored(folder, practice.practice.id)
+        if found := survey.stored(folder, practice.practice.id):
+            problems += feasibility.problems_measured(view, found)
     except survey.InvalidSurveyError as error:
         notes.append(f"note: {error}")
-        return []
-    return feasibility.problems_measured(View.of(document, practice), found) if found else []
+    try:
+        stops = stop_times.longest(stop_times.stored(folder, practice.practice.id))
+        problems += rules_power.budget_problems(view, stops)
+    except stop_times.InvalidStopTimesError as error:
+        notes.append(f"note: {error}")
+    return problems
 
 
 def _summary(practice: Practice | None) -> str:

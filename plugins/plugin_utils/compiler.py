@@ -41,7 +41,15 @@ from ansible_collections.holdfast.practice.plugins.plugin_utils.model import (
 )
 from ansible_collections.holdfast.practice.plugins.plugin_utils.proofs import EVERY_S, portions, turn, turns_needed
 from ansible_collections.holdfast.practice.plugins.plugin_utils.rules_items import hides
-from ansible_collections.holdfast.practice.plugins.plugin_utils.shutdown import Budget, budget
+from ansible_collections.holdfast.practice.plugins.plugin_utils.shutdown import (
+    Budget,
+    Stop,
+    budget,
+    deputy,
+    hostsync_s,
+    stops,
+    units,
+)
 from ansible_collections.holdfast.practice.plugins.plugin_utils.times import (
     DAY_MIN,
     STAGGER_MIN,
@@ -51,8 +59,12 @@ from ansible_collections.holdfast.practice.plugins.plugin_utils.times import (
     winter_offset_min,
 )
 
-GROUPS = ("nas", "agents", "servers", "workstations", "restore_hosts", "power", "power_primary", "power_secondary")
+GROUPS = (
+    *("nas", "agents", "servers", "workstations", "restore_hosts", "power", "power_primary", "power_secondary"),
+    "ups_watchers",
+)
 POOL_MOUNT = "/srv/holdfast"
+SELF_TEST = "selftest"  # who may begin a battery's test, and nothing else
 SPREAD_S = 300
 TIME_LIMIT_S = 7200
 CANARY = "Holdfast - please leave this file alone.pdf"
@@ -87,13 +99,16 @@ class Inventory:
     host_vars: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
-def compile_practice(practice: Practice, folder: str, certificates: Mapping[str, str]) -> Inventory:
+def compile_practice(
+    practice: Practice, folder: str, certificates: Mapping[str, str], measured: Mapping[str, Stop] | None = None
+) -> Inventory:
     """Compile a practice.
 
     folder: the absolute path of the practice's folder. certificates: PEM text of each NAS that has one; for a NAS without,
-    the variables hold a template that says how to make one, and fails only the play that needs it.
+    the variables hold a template that says how to make one, and fails only the play that needs it. measured: how long
+    machines took to stop, which counts where it is longer than the document says.
     """
-    return _Compiler(practice, folder, certificates).inventory()
+    return _Compiler(practice, folder, certificates, measured or {}).inventory()
 
 
 def bracketed(address: str) -> str:
@@ -143,7 +158,9 @@ def vaulted(variable: str, name: str) -> Template:
 
 
 class _Compiler:
-    def __init__(self, practice: Practice, folder: str, certificates: Mapping[str, str]) -> None:
+    def __init__(
+        self, practice: Practice, folder: str, certificates: Mapping[str, str], measured: Mapping[str, Stop]
+    ) -> None:
         self.practice = practice
         self.id = practice.practice.id
         self.zone = practice.practice.timezone
@@ -151,6 +168,7 @@ class _Compiler:
         self.certificates = certificates
         self.hosts = practice.hosts
         self.power = practice.power or {}
+        self.stops = stops(practice.hosts, measured)
         self.gone = practice.retired or {}
         self.managed = {name: host for name, host in self.hosts.items() if not isinstance(host, RestoreHost)}
         self.agents: dict[str, list[str]] = {
@@ -174,10 +192,12 @@ class _Compiler:
             "power": fed,
             "power_primary": [name for name in fed if name in primaries],
             "power_secondary": [name for name in fed if name not in primaries],
+            "ups_watchers": [name for name in fed if self.watched(name)],
         }
         host_vars = {name: self.host(name) for name in self.hosts}
         for name in fed:
             host_vars[name].update(self.powered(name, name in primaries))
+            host_vars[name].update(self.watching(name))
         return Inventory(groups, self.everywhere(), host_vars)
 
     def everywhere(self) -> dict[str, Any]:
@@ -270,17 +290,14 @@ class _Compiler:
                     "primary": ups.attached_to,
                     "feeds": list(ups.feeds),
                     "runtime_s": seconds(ups.runtime),
-                    "budget": self.budget(ups).figures(),
+                    "budget": self.budget(name).figures(),
                 }
                 for name, ups in self.power.items()
             },
         }
 
-    def budget(self, ups: Ups) -> Budget:
-        stops = {
-            name: seconds(host.stop_time) for name, host in self.hosts.items() if not isinstance(host, RestoreHost)
-        }
-        return budget(ups, stops)
+    def budget(self, ups: str) -> Budget:
+        return budget(ups, self.power, self.stops)
 
     def host(self, name: str) -> dict[str, Any]:
         host = self.hosts[name]
@@ -521,18 +538,82 @@ class _Compiler:
                 self.monitor(name, ups_name, ups) for ups_name, ups in self.power.items() if name in ups.feeds
             ],
             "power_min_supplies": getattr(self.hosts[name], "min_supplies"),  # noqa: B009
-            "power_hostsync_s": max(seconds(ups.hostsync) for ups in self.power.values() if name in ups.feeds),
+            "power_hostsync_s": hostsync_s(name, self.power),
             "power_finaldelay_s": FINALDELAY_S,
+            **self.stopping(name),
         }
         if primary:
+            others = [host for host in self.managed if host != name and any(host in ups.feeds for ups in own.values())]
+            peers = [getattr(self.hosts[host], "address") for host in others]  # noqa: B009
+            # a firewall knows no names, and must not keep out the one host that has only that
+            variables["power_peers"] = peers if all(is_ip(address) for address in peers) else []
+            variables["power_standalone"] = not others
+            wake = [getattr(self.hosts[host], "wake") for host in others]  # noqa: B009
+            variables["power_wake"] = [address.lower() for address in wake if address]
             variables["power_ups"] = [self.ups(ups_name, ups) for ups_name, ups in own.items()]
-            variables["power_listen"] = ["127.0.0.1", getattr(self.hosts[name], "address")]  # noqa: B009
+            own_address = getattr(self.hosts[name], "address")  # noqa: B009
+            variables["power_listen"] = ["127.0.0.1", own_address] if others else ["127.0.0.1"]
             variables["power_users"] = self.power_users(name, own)
         return variables
 
+    def stopping(self, name: str) -> dict[str, Any]:
+        """Give what a host's units may take to stop, and their order."""
+        host = self.hosts[name]
+        plan = units(host, [self.practice.protect[item] for item in self.agents.get(name, ())])
+        ordered = plan.applications and plan.databases
+        return {
+            "power_applications": list(plan.applications),
+            "power_databases": list(plan.databases),
+            "power_stop_units": [{"units": list(plan.applications), "before": list(plan.databases)}] if ordered else [],
+            "power_unit_stop_s": dict(plan.limits),
+            "power_stop_s": seconds(getattr(host, "stop_time")),  # noqa: B009
+        }
+
+    def watched(self, name: str) -> list[str]:
+        """Name the UPSs that a host watches: those wired to it, and those whose primary it stands in for."""
+        kinds = {host: known.kind for host, known in self.hosts.items()}
+        return [each for each, ups in self.power.items() if name in (ups.attached_to, deputy(ups, kinds))]
+
+    def watching(self, name: str) -> dict[str, Any]:
+        watched = self.watched(name)
+        if not watched:
+            return {}
+        return {
+            "ups_watch_practice": self.id,
+            "ups_watch_host": name,
+            "ups_watch_timezone": self.zone,
+            "ups_watch_hours": dict(self.practice.hours or {}),
+            "ups_watch_upses": [self.watched_ups(name, each) for each in watched],
+            **self.mailing("ups_watch"),
+            **(
+                {"ups_watch_test_password": vaulted("vault_nut_passwords", SELF_TEST)}
+                if any(self.power[each].self_test for each in watched if self.power[each].attached_to == name)
+                else {}
+            ),
+        }
+
+    def watched_ups(self, host: str, name: str) -> dict[str, Any]:
+        ups, plan = self.power[name], self.budget(name)
+        return {
+            "name": name,
+            "address": self.monitor(host, name, ups)["address"],
+            "primary": ups.attached_to,
+            "deputy": ups.attached_to != host,
+            "feeds": {fed: getattr(self.hosts[fed], "address") for fed in ups.feeds},  # noqa: B009
+            "may_be_off": [fed for fed in ups.feeds if getattr(self.hosts[fed], "may_be_off", None)],
+            "runtime_s": plan.runtime_s,
+            "low_s": plan.low_s,
+            "need": plan.need(),
+            "self_test_every_s": seconds(ups.self_test) if ups.self_test and ups.attached_to == host else None,
+            "battery": ups.battery.model_dump() if ups.battery else None,
+        }
+
     def ups(self, name: str, ups: Ups) -> dict[str, Any]:
         dummy = ups.driver == "dummy-ups"
-        settings = {"mode": "dummy-once"} if dummy else {}
+        settings: dict[str, Any] = {"mode": "dummy-once"} if dummy else {}
+        if low := self.budget(name).low_s:
+            # Holdfast's own threshold instead of the UPS's, which knows nothing of what hangs on it
+            settings |= {"ignorelb": True, "override.battery.runtime.low": str(low)}
         return {
             "name": name,
             "driver": ups.driver,
@@ -552,6 +633,14 @@ class _Compiler:
             }
             for name in fed
         ]
+        if any(ups.self_test for ups in own.values()):
+            users.append(
+                {
+                    "name": SELF_TEST,
+                    "instcmds": ["test.battery.start", "test.battery.start.quick"],
+                    "password": vaulted("vault_nut_passwords", SELF_TEST),
+                }
+            )
         if any(ups.driver == "dummy-ups" for ups in own.values()):
             # Only a simulated UPS lets a drill set its state
             users.append({"name": "drill", "actions": ["SET"], "password": vaulted("vault_nut_passwords", "drill")})

@@ -47,12 +47,16 @@ _DERIVED_MEANING = {
     "older": "so many older runs each daily proof takes of it, so that all is proven within objectives.proven",
     "turn": "the day of its proof: daily, a day of the week or a day of the month",
     "order": "in which order machines stop; the last one cuts the power",
-    "slowest": "the machine that takes longest to stop",
+    "slowest": "the secondary that takes longest to stop",
+    "slowest_s": "how long the slowest secondary takes to stop",
     "hostsync_s": "how long the primary waits for the others to go",
-    "slowest_stop_s": "how long the slowest machine takes to stop",
+    "primary_s": "how long the primary takes to stop",
     "finaldelay_s": "the primary's pause before it goes itself",
-    "need_s": "from the order to stop until the last machine is off",
-    "margin_s": "what the battery carries beyond that",
+    "late_hook_s": "until the UPS has cut the power, when the primary's file systems are down",
+    "need_s": "from the order to stop until the power may go",
+    "low_battery_s": "runtime left when everything is told to stop; nothing: the UPS itself says when its battery is low",
+    "margin_s": "what the battery carries beyond need_s from then on",
+    "words": "the sum",
 }
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from ansible_collections.holdfast.practice.plugins.plugin_utils import check
+from ansible_collections.holdfast.practice.plugins.plugin_utils import check, stop_times
 from ansible_collections.holdfast.practice.plugins.plugin_utils.compiler import Inventory, compile_practice
 from ansible_collections.holdfast.practice.plugins.plugin_utils.model import Nas, Practice
 from ansible_collections.holdfast.practice.plugins.plugin_utils.source import Problem
@@ -46,4 +46,5 @@ def load(document: Path, name: str = "") -> tuple[Practice, Path]:
 def load_inventory(document: Path, name: str = "") -> Inventory:
     """Read, check and compile a practice document. Raises InvalidPracticeError, or OSError for files beside it."""
     practice, folder = load(document, name)
-    return compile_practice(practice, str(folder), certificates(practice, folder))
+    measured = stop_times.longest(stop_times.stored(folder, practice.practice.id))
+    return compile_practice(practice, str(folder), certificates(practice, folder), measured)

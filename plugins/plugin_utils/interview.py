@@ -328,7 +328,8 @@ class Interview:
             self.question(
                 (*here, "runtime"),
                 "  Minutes on battery with all of them",
-                "Measured, or read from the UPS's display with everything on. Too few to shut down in order is refused.",
+                "Measured, or read from the UPS's display with everything on. Too few to shut down in order is refused: then "
+                "leave the UPS out here, and write it with shorter stop_time of the machines into practice.yml.",
                 "10",
                 _minutes,
             )

@@ -21,10 +21,10 @@ from pydantic_core import PydanticCustomError
 
 IN_QUOTES = "write it in quotes"
 NOT_AVAILABLE = "not available in this version"
-# Names that would collide with Ansible's groups, or with the power drill's own account
+# Names that would collide with Ansible's groups, or with the accounts of power drills and of battery tests
 RESERVED_HOSTS = (
     *("all", "ungrouped", "localhost", "nas", "agents", "servers", "workstations", "power"),
-    *("drill", "monitor", "retiring"),
+    *("drill", "selftest", "monitor", "retiring"),
 )
 ENGINES = ("postgresql", "mariadb", "sqlite", "firebird", "sqlserver", "command", "pickup")
 VENDOR_ENGINES = ("command", "pickup")  # dumps of a vendor's own: nobody can ask them
@@ -46,6 +46,18 @@ UPS_DRIVERS = frozenset(
     phoenixcontact_modbus pijuice powercom powerpanel rhino richcomm_usb riello_ser riello_usb safenet snmp-ups
     socomec_jbus solis tripplite tripplite_usb tripplitesu upscode2 usbhid-ups victronups
     """.split()  # noqa: SIM905  (a paragraph reads better than sixty quoted words)
+)
+# They tell how many seconds the battery has left, so that Holdfast can say when it is low
+RUNTIME_DRIVERS = (
+    "usbhid-ups",
+    "snmp-ups",
+    "netxml-ups",
+    "apcupsd-ups",
+    "apcsmart",
+    "bcmxcp",
+    "bcmxcp_usb",
+    "mge-shut",
+    "dummy-ups",
 )
 NETWORK_DRIVERS = ("snmp-ups", "netxml-ups", "apcupsd-ups")  # their UPS has an address of its own
 SSH_PORT = 22
@@ -605,6 +617,17 @@ def _unit(value: str) -> None:
         raise refuse(fix=fix)
 
 
+_MAC = r"[0-9A-Fa-f]{2}(?::[0-9A-Fa-f]{2}){5}"
+
+
+def _mac(value: str) -> None:
+    if not re.fullmatch(_MAC, value):
+        dashes = value.replace("-", ":")
+        raise refuse(fix=f'write "{dashes}"' if re.fullmatch(_MAC, dashes) else "")
+    if value.lower() in ("00:00:00:00:00:00", "ff:ff:ff:ff:ff:ff") or int(value[:2], 16) & 1:
+        raise refuse(got=f"got {show(value)}, which is no machine's own")
+
+
 _LOCAL = r"https?://(?:127\.0\.0\.1|localhost|\[::1\])(?::[1-9][0-9]{0,4})?(?:/[!-~]*)?"
 
 
@@ -737,6 +760,7 @@ UserName = Annotated[str, *text(_user, pattern=_whole(_USER))]
 FilePattern = Annotated[str, *text(_files, 255, pattern=_whole(_FILES))]
 Package = Annotated[str, *text(_package, expected="the name of a Debian package", pattern=_whole(_PACKAGE))]
 Unit = Annotated[str, *text(_unit, expected="a unit of systemd such as orthanc.service", pattern=_whole(_UNIT))]
+Mac = Annotated[str, *text(_mac, pattern=_whole(_MAC))]
 LocalUrl = Annotated[str, *text(_local, pattern=_whole(_LOCAL))]
 Unprivileged = Annotated[str, *text(_unprivileged, pattern=_whole(rf"(?!root$){_USER}"))]
 AskedEngine = Annotated[str, *text(_asked_engine, words=tuple(name for name in ENGINES if name not in VENDOR_ENGINES))]

@@ -33,6 +33,7 @@ from ansible_collections.holdfast.practice.plugins.plugin_utils.leaves import (
     Line,
     LocalUrl,
     Long,
+    Mac,
     Moment,
     Name,
     NamedParts,
@@ -73,6 +74,8 @@ from ansible_collections.holdfast.practice.plugins.plugin_utils.times import DAY
 from pydantic import BaseModel, ConfigDict, Field
 
 FINALDELAY_S = 5  # NUT's pause before the primary goes
+LATE_HOOK_S = 30  # of the hook that tells the UPS to cut the power, and of the UPS until it does
+LOW_RESERVE_S = 60  # beyond what a shutdown needs, where the document does not say when a battery is low
 
 
 class Part(BaseModel):
@@ -183,6 +186,19 @@ class _Machine(Part):
     min_supplies: Annotated[int, Field(ge=1, le=4)] = Field(
         default=1,
         description="how many of its UPSs the machine needs to run: 1, or 2 when one feed alone cannot carry it",
+    )
+
+    applications: Annotated[list[Unit], NoneOrSeveral] | None = Field(
+        default=None,
+        description="a list of units that stop before the databases, such as [pms.service]; left out: those of its items' "
+        "application",
+    )
+    stop_limits: Annotated[dict[Unit, Moment], NamedParts] | None = Field(
+        default=None, description="how long a unit may take to stop, by its name, such as {pms.service: 60s} (s, m, h)"
+    )
+    wake: Mac | None = Field(
+        default=None,
+        description='the MAC address that wakes the machine over the network, in quotes, such as "52:54:00:12:34:56"',
     )
 
 
@@ -618,6 +634,13 @@ class Maintenance(Part):
     reboot: Slot | None = Field(default=None, description='{days: sun, window: "HH:MM-HH:MM"}')
 
 
+class Battery(Part):
+    """How old a battery is."""
+
+    installed: Date = Field(description='the day it was put in, as "YYYY-MM-DD" in quotes')
+    replace_by: Date = Field(description='the day by which it is to be replaced, as "YYYY-MM-DD" in quotes')
+
+
 class Ups(Part):
     """A battery and what hangs on it."""
 
@@ -634,6 +657,15 @@ class Ups(Part):
     runtime: Short = Field(description="how long the battery carries everything, such as 10m")
     hostsync: Moment = Field(
         default="15s", description="how long the primary waits for the others to go, such as 15s or 2m (s, m, h)"
+    )
+    low_battery: Moment | None = Field(
+        default=None,
+        description="how much runtime is left when everything is told to stop, such as 8m (s, m, h); left out: what that "
+        "needs and a minute more",
+    )
+    battery: Battery | None = Field(default=None, description='{installed: "YYYY-MM-DD", replace_by: "YYYY-MM-DD"}')
+    self_test: Long | None = Field(
+        default=None, description="how often the battery is tested, such as 4w or 1mo (h, d, w, mo, y); left out: never"
     )
 
 

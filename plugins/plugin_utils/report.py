@@ -424,10 +424,11 @@ def _forecast(summary: Mapping[str, Any], records: Sequence[Mapping[str, Any]]) 
 def power_drill_row(
     ups: Mapping[str, Any], name: str, records: Sequence[Mapping[str, Any]], now: dt.datetime, zone: ZoneInfo
 ) -> dict[str, Any]:
-    """The newest real drill of a UPS; one on paper only when there is nothing better."""
+    """The newest real drill of a UPS; one with a signal, or on paper, only when there is nothing better."""
     drills = [r for r in records if r["kind"] == "drill" and r["body"].get("ups") == name]
     real = [r for r in drills if r["body"].get("level") == "real"]
-    chosen = (real or drills)[-1:]
+    signal = [r for r in drills if r["body"].get("level") == "signal"]
+    chosen = (real or signal or drills)[-1:]
     answer: dict[str, Any] = {
         "ups": name,
         "feeds": [str(host) for host in ups.get("feeds") or []],
@@ -447,6 +448,9 @@ def power_drill_row(
         "runtime_text": "never",
         "margin_text": "",
         "back_text": "",
+        "need_text": "",
+        "stops_text": "",
+        "since": "the mains failed",
         "chart": None,
     }
     if not chosen:
@@ -458,7 +462,8 @@ def power_drill_row(
     state = STATE_OF.get(str(body.get("verdict")), "bad")
     detail = "; ".join(_reasons(body))
     if state == "ok" and body.get("level") != "real":
-        state, detail = "warn", "Only calculated: no machine was really switched off."
+        told = "Every machine was told to stop" if body.get("level") == "signal" else "Only calculated"
+        state, detail = "warn", f"{told}: no machine was really switched off."
     elif state == "ok" and figures.get("margin_s") is None:
         state, detail = "warn", "The drill measured no margin."
     elif state == "ok" and old > DRILL_DUE_S:
@@ -467,6 +472,8 @@ def power_drill_row(
     if later is not chosen[0] and later["body"].get("verdict") != "PASS":
         state = worst([state, STATE_OF.get(str(later["body"].get("verdict")), "bad")])
         detail = "; ".join(filter(None, [detail, "a later check says", *_reasons(later["body"])]))
+    left = figures.get("low_battery_s")
+    left = figures.get("battery_runtime_s") if left is None else left
     databases = body.get("databases") or []
     unclean = [str(entry.get("host")) for entry in databases if not entry.get("clean")]
     order = body.get("order_ok")
@@ -477,17 +484,35 @@ def power_drill_row(
         "verdict": str(body.get("verdict")),
         "detail": detail,
         "shutdown_s": figures.get("shutdown_s"),
-        "runtime_s": figures.get("battery_runtime_s"),
+        "runtime_s": left,
         "margin_s": figures.get("margin_s"),
-        "level": "real: the machines were switched off" if body.get("level") == "real" else "on paper",
+        "level": DRILL_LEVELS.get(str(body.get("level")), "on paper"),
         "order": "" if order is None else "right: the NAS went last" if order else "wrong",
         "databases": _database_words(len(databases), unclean),
         "shutdown_text": duration(figures.get("shutdown_s")),
-        "runtime_text": duration(figures.get("battery_runtime_s")),
+        "runtime_text": duration(left),
         "margin_text": duration(figures.get("margin_s")),
         "back_text": _back_words(body.get("timeline") or []),
+        "need_text": _need_words(figures),
+        "stops_text": ", ".join(
+            f"{host} {duration(stop.get('seconds'))}" for host, stop in (body.get("stops") or {}).items()
+        ),
+        "since": "the shutdown was ordered" if body.get("level") == "signal" else "the mains failed",
         "chart": power_chart(body.get("timeline") or [], figures),
     }
+
+
+DRILL_LEVELS = {
+    "real": "real: the machines were switched off",
+    "signal": "a signal: every machine was told to stop, and wrote it down instead",
+}
+
+
+def _need_words(figures: Mapping[str, Any]) -> str:
+    if not figures.get("need_s"):
+        return "not known"
+    missing = figures.get("missing_s")
+    return f"{duration(figures['need_s'])} at most" + (f"; {duration(missing)} are missing" if missing else "")
 
 
 def _back_words(timeline: Sequence[Mapping[str, Any]]) -> str:

@@ -19,7 +19,14 @@ TOP = 56
 MARK_AT = 44  # base line of the lowest event label
 LANE = 34
 CUT_AT = 0.78  # share of the axis left of the cut
-MARKS = {"on_battery": "mains fail", "low_battery": "battery low", "fsd": "shutdown ordered"}
+MARKS = {
+    "on_battery": "mains fail",
+    "low_battery": "battery low",
+    "fsd": "shutdown ordered",
+    "ordered": "shutdown ordered",
+}
+# how a machine's lane ends: it went off, or in a drill that stops nothing it was told to
+ENDS = {"gone": "off after", "told": "told after"}
 
 
 def _step(span: float) -> float:
@@ -31,17 +38,20 @@ def _step(span: float) -> float:
 
 
 def power_chart(timeline: Sequence[Mapping[str, Any]], figures: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Return what to draw, in SVG units, or None when no machine was seen going off.
+    """Return what to draw, in SVG units, or None when no machine was seen going off or told to.
 
     {"width", "height", "top", "bottom", "left", "right", "margin_from", "margin_x", "lanes": [{"host", "role", "y", "x1", "x2",
-    "label", "label_x", "anchor", "where"}], "marks": [{"x", "y", "label", "anchor"}], "ticks": [{"x", "label"}],
+    "stop_x" (where its stop began, or None), "label", "label_x", "anchor", "where"}],
+    "marks": [{"x", "y", "label", "anchor"}], "ticks": [{"x", "label"}],
     "limit": {"x", "label", "anchor"} or None, "cut_x": x or None}
     """
-    gone = {str(e["host"]): e for e in timeline if e.get("event") == "gone"}
+    gone = {str(e["host"]): e for e in timeline if e.get("event") in ENDS}
+    began = {str(e["host"]): float(e["t_s"]) for e in timeline if e.get("event") == "stopping"}
     if not gone:
         return None
     end = max(float(e["t_s"]) for e in gone.values())
-    runtime = figures.get("battery_runtime_s")
+    left = figures.get("low_battery_s")
+    runtime = figures.get("battery_runtime_s") if left is None else left
     # The battery counts from the moment that shutdown is called for, as the drill's own margin does.
     low = next((float(e["t_s"]) for e in timeline if e.get("event") == "low_battery"), 0.0)
     limit = low + float(runtime) if runtime else None
@@ -64,7 +74,8 @@ def power_chart(timeline: Sequence[Mapping[str, Any]], figures: Mapping[str, Any
                 "y": TOP + number * LANE,
                 "x1": x(0),
                 "x2": x(at),
-                "label": f"off after {duration(at)}",
+                "stop_x": x(began[str(event["host"])]) if str(event["host"]) in began else None,
+                "label": f"{ENDS[event['event']]} {duration(at)}",
                 "label_x": x(at) - 8 if inside else x(at) + 8,
                 "anchor": "end" if inside else "start",
                 "where": "inside" if inside else "outside",

@@ -3,10 +3,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from ansible_collections.holdfast.practice.plugins.plugin_utils.leaves import NETWORK_DRIVERS, seconds
-from ansible_collections.holdfast.practice.plugins.plugin_utils.shutdown import budget
+from ansible_collections.holdfast.practice.plugins.plugin_utils.model import LOW_RESERVE_S
+from ansible_collections.holdfast.practice.plugins.plugin_utils.shutdown import Stop, budget, stops, units
 from ansible_collections.holdfast.practice.plugins.plugin_utils.source import Problem, show, value_at
 from ansible_collections.holdfast.practice.plugins.plugin_utils.view import View, mapping, strings
 
@@ -32,19 +33,69 @@ def _ups_wiring(view: View) -> Iterator[Problem]:
 
 
 def _ups_budget(view: View) -> Iterator[Problem]:
-    for name, ups in view.power.items():
-        stops = {
-            host: seconds(known.stop_time)
-            for host in (ups.feeds if ups else [])
-            if (known := view.hosts.get(host)) is not None and hasattr(known, "stop_time")
-        }
-        if ups is None or len(stops) < len(ups.feeds):
+    yield from budget_problems(view, {})
+
+
+def budget_problems(view: View, measured: Mapping[str, Stop]) -> Iterator[Problem]:
+    """Refuse a UPS whose battery is empty before its machines are off. measured: stops of machines that were measured."""
+    known = stops({name: host for name, host in view.hosts.items() if host}, measured)
+    power = {name: ups for name, ups in view.power.items() if ups}
+    for name, ups in power.items():
+        if ups.attached_to not in ups.feeds or not set(ups.feeds) <= set(known):
             continue
-        plan = budget(ups, stops)
-        if plan.runtime_s < plan.need_s:
-            got, expected = f"got {show(ups.runtime)}: {plan.runtime_s} s", f"at least {plan.words}"
+        plan = budget(name, power, known)
+        low, runtime = plan.written_low_s, plan.runtime_s
+        key, has = ("runtime", runtime) if low is None or runtime < plan.need_s else ("low_battery", low)
+        said = getattr(ups, key)
+        if plan.need_s > has:
+            got = f"got {show(said)}: {has} s, {plan.need_s - has} s too few"
             fix = "feed fewer machines or get a larger UPS"
-            yield view.problem(("power", name, "runtime"), got, expected, fix)
+            if key == "low_battery":
+                fix = f'write "{plan.need_s + LOW_RESERVE_S}s" or more' if runtime > plan.need_s else fix
+            fix = (
+                f"write a shorter stop_time of {plan.offender} where it stops sooner, {fix}"
+                if key == "runtime"
+                else fix
+            )
+            yield view.problem(("power", name, key), got, f"at least {plan.words}", fix)
+        elif low is not None and low >= runtime:
+            got = f"got {show(ups.low_battery)}: {low} s, and the whole battery lasts {runtime} s"
+            fix = "write less than runtime, or leave it out"
+            yield view.problem(
+                ("power", name, "low_battery"), got, "a part of the battery: mains that fail are no low battery", fix
+            )
+
+
+def _battery_age(view: View) -> Iterator[Problem]:
+    for name, ups in view.power.items():
+        if ups and ups.battery and ups.battery.replace_by <= ups.battery.installed:
+            got = f"got {show(ups.battery.replace_by)}, and it was installed on {show(ups.battery.installed)}"
+            yield view.problem(
+                ("power", name, "battery", "replace_by"), got, "a later day", "write the day it has to go by"
+            )
+
+
+LEAST_STOP_S = 8  # in less, no host stops its services one after another and writes its disks
+
+
+def _stop_times(view: View) -> Iterator[Problem]:
+    for name, host in view.hosts.items():
+        said = getattr(host, "stop_time", None)
+        if said and name in view.fed and seconds(said) < LEAST_STOP_S:
+            yield view.problem(("hosts", name, "stop_time"), f"got {show(said)}", f"at least {LEAST_STOP_S}s")
+
+
+def _unit_stops(view: View) -> Iterator[Problem]:
+    """Refuse limits of units that add up to more than the host has."""
+    for name, host in view.hosts.items():
+        if host is None or not getattr(host, "stop_limits", None):
+            continue
+        items = [view.items.get(item) for item in view.protected.get(name, ())]
+        plan, has = units(host, [item for item in items if item]), seconds(host.stop_time)
+        if plan.need_s > has:
+            got = f"together {plan.need_s} s, and {name} has {has} s (stop_time), {plan.need_s - has} s too few"
+            fix = f"shorten them, or write stop_time: {plan.need_s}s"
+            yield view.problem(("hosts", name, "stop_limits"), got, f"{plan.words}, at most stop_time", fix, key=True)
 
 
 def _supplies(view: View) -> Iterator[Problem]:
@@ -102,4 +153,13 @@ def _usb_told_apart(view: View) -> Iterator[Problem]:
             yield view.problem(("power", name), got, "a serial number of each", fix, key=True)
 
 
-RULES = (_ups_wiring, _ups_budget, _supplies, _one_battery_once, _usb_told_apart)
+RULES = (
+    _ups_wiring,
+    _ups_budget,
+    _battery_age,
+    _stop_times,
+    _unit_stops,
+    _supplies,
+    _one_battery_once,
+    _usb_told_apart,
+)

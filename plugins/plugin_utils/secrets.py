@@ -23,7 +23,7 @@ import yaml
 from ansible.errors import AnsibleError
 from ansible.parsing.dataloader import DataLoader
 from ansible.parsing.vault import VaultLib, VaultSecret, get_file_vault_secret, is_encrypted
-from ansible_collections.holdfast.practice.plugins.plugin_utils.compiler import compile_practice, is_ip
+from ansible_collections.holdfast.practice.plugins.plugin_utils.compiler import SELF_TEST, compile_practice, is_ip
 from ansible_collections.holdfast.practice.plugins.plugin_utils.model import Nas, Practice
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -71,11 +71,13 @@ def nut_password() -> str:
 def wanted_names(practice: Practice) -> dict[str, list[str]]:
     """Say for which names each of the vault's mappings needs an entry."""
     groups = compile_practice(practice, "/", {}).groups
-    drill = any(ups.driver == "dummy-ups" for ups in (practice.power or {}).values())
+    upses = (practice.power or {}).values()
+    drill = any(ups.driver == "dummy-ups" for ups in upses)
+    accounts = [*(["drill"] if drill else []), *([SELF_TEST] if any(ups.self_test for ups in upses) else [])]
     return {
         "vault_repository_passwords": groups["agents"],
         "vault_rest_passwords": groups["agents"],
-        "vault_nut_passwords": [*groups["power"], *(["drill"] if drill else [])],
+        "vault_nut_passwords": [*groups["power"], *accounts],
         "vault_tls_keys": groups["nas"],
     }
 

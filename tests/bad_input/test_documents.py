@@ -165,7 +165,7 @@ BAD = {
     "UPS on a restore host": Bad("attached_to: nas1", "attached_to: proof1", "power.ups1.attached_to", ('got "proof1"',)),
     "UPS that does not feed its primary": Bad("feeds: [nas1, server1", "feeds: [server1", "power.ups1.attached_to", ("ups1 does not feed", "add nas1 to feeds")),
     "UPS feeds an unknown host": Bad("[nas1, server1, desk1]", "[nas1, server1, desk2]", "power.ups1.feeds[2]", ('got "desk2"', 'did you mean "desk1"?')),
-    "UPS too small": Bad("runtime: 10m", "runtime: 3m", "power.ups1.runtime", ("180 s", "HOSTSYNC 15 + slowest stop 180 (nas1) + FINALDELAY 5 = 200 s")),
+    "UPS too small": Bad("runtime: 10m", "runtime: 3m", "power.ups1.runtime", ("180 s, 230 s too few", "slowest secondary 180 (server1) + HOSTSYNC 15 + primary 180 (nas1) + FINALDELAY 5 + late hook 30 = 410 s")),
     "UPS driver": Bad("driver: usbhid-ups", "driver: usbhidups", "power.ups1.driver", ('did you mean "usbhid-ups"?',)),
     "network UPS without address": Bad("driver: usbhid-ups", "driver: snmp-ups", "power.ups1.port", ("missing", "network address"), "ups1:"),
     # I56 sizes

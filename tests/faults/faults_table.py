@@ -19,7 +19,8 @@ HEAD = """\
 
 Made by `make test-faults`, which breaks backups in every way it knows, on real machines, proves each of them, and fails when one
 is not seen. Do not edit: run it again. Seconds are those of fetching, loading and judging one item, on two cores that did other
-work as well. *Quiet* rows are changes that are no fault, and nothing may be said of them.
+work as well. *Quiet* rows are changes that are no fault, and nothing may be said of them. What is *survived* loses nothing
+that was committed, and nobody has to do anything.
 """
 COLUMNS = ("fault", "what was done", "seen by", "verdict", "reasons", "s")
 

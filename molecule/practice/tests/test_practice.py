@@ -216,7 +216,8 @@ def test_a_refused_document_stops_every_playbook_before_a_connection(practice, t
 
 def test_the_mains_fail_and_everything_comes_back(practice, hosts):
     stopped = {name: _stops(practice, name) for name in hosts}
-    options = ["-e", "confirm=harbour-street", "-e", f"lab_name={practice.lab}"]
+    # the lab is nobody's: it is tried at any time of the day
+    options = ["-e", "confirm=harbour-street", "-e", f"lab_name={practice.lab}", "-e", "in_opening_hours=true"]
     options += ["-e", f"power_drill_start_tasks={Path(__file__).parents[2] / 'shared/tasks/start.yml'}"]
     done = practice.play("power_drill.yml", *options)
     assert done.returncode == 0, done.stdout[-4000:]
@@ -231,6 +232,22 @@ def test_the_mains_fail_and_everything_comes_back(practice, hosts):
     assert max(ends["server1"][0], ends["desk1"][0]) < ends["nas1"][0]
     assert hosts["nas1"].service("holdfast-rest-server").is_running
     assert hosts["server1"].run("systemctl is-active holdfast-backup@clinical_db.timer").rc == 0
+
+
+def test_a_signal_goes_through_nut_to_everybody_and_stops_nobody(practice, hosts):
+    stopped = {name: len(_stops(practice, name)) for name in hosts}
+    done = practice.play("power_drill.yml", "-e", "level=signal")
+    assert done.returncode == 0, done.stdout[-4000:]
+    body = last(practice, "drill")
+    assert (body["verdict"], body["level"], body["order_ok"]) == ("PASS", "signal", True)
+    told = [event["host"] for event in body["timeline"] if event["event"] == "told"]
+    assert sorted(told) == sorted(hosts)
+    assert told[-1] == "nas1"
+    assert body["figures"]["need_s"] == 410
+    assert {name: len(_stops(practice, name)) for name in hosts} == stopped
+    for host in hosts.values():
+        assert not host.file("/run/holdfast-power-signal").exists
+        assert host.service("nut-monitor").is_running
 
 
 def _stops(practice, name):

@@ -101,6 +101,7 @@ def test_a_nas_is_asked_again_while_the_network_may_be_coming(monkeypatch, error
     def sleep(seconds):
         clock[0] += seconds
 
+    monkeypatch.setattr(agent_turn, "outage_left_s", lambda: 0.0)
     if asked is None:
         with pytest.raises(NasError):
             agent_turn.once_the_network_is_back("documents", ask, sleep)
@@ -108,3 +109,46 @@ def test_a_nas_is_asked_again_while_the_network_may_be_coming(monkeypatch, error
     else:
         assert agent_turn.once_the_network_is_back("documents", ask, sleep) == "id"
         assert count[0] == asked
+
+
+@pytest.mark.parametrize(("left_s", "refused", "ends"), [(600.0, 150, True), (600.0, 250, False), (0.0, 1, False)])
+def test_after_an_outage_the_nas_gets_time_to_start(monkeypatch, left_s, refused, ends):
+    clock, errors = [0.0], [unreachable(errno.ECONNREFUSED)] * refused
+    monkeypatch.setattr(agent_turn.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(agent_turn, "outage_left_s", lambda: left_s)
+
+    def ask():
+        if errors:
+            raise errors.pop()
+        return "id"
+
+    def sleep(seconds):
+        clock[0] += seconds
+
+    if ends:
+        assert agent_turn.once_the_network_is_back("documents", ask, sleep) == "id"
+    else:
+        with pytest.raises(NasError):
+            agent_turn.once_the_network_is_back("documents", ask, sleep)
+        assert clock[0] <= left_s + agent_turn.AGAIN_S
+
+
+@pytest.mark.parametrize(
+    ("text", "up_s", "left_s"),
+    [
+        (None, 10.0, 0.0),
+        ('{"boot_id": "b", "outage": false}', 10.0, 0.0),
+        ('{"boot_id": "b", "outage": true}', 10.0, agent_turn.STARTED_S - 10),
+        ('{"boot_id": "b", "outage": true}', 10_000.0, 0.0),
+        ("{", 10.0, 0.0),
+    ],
+)
+def test_only_an_outage_not_long_ago_is_a_reason_to_wait(tmp_path, monkeypatch, text, up_s, left_s):
+    monkeypatch.setattr(agent_turn, "machine_up_s", lambda: up_s)
+    if text is not None:
+        (tmp_path / "came-back.json").write_text(text)
+    assert agent_turn.outage_left_s(tmp_path / "came-back.json") == left_s
+
+
+def test_a_machine_knows_how_long_it_is_up():
+    assert 0 < agent_turn.machine_up_s() < 10**9

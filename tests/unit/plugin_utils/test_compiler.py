@@ -19,6 +19,7 @@ from ansible_collections.holdfast.practice.plugins.module_utils.tripwires import
 from ansible_collections.holdfast.practice.plugins.plugin_utils import check, compiler, source
 from ansible_collections.holdfast.practice.plugins.plugin_utils.compiler import Template
 from ansible_collections.holdfast.practice.plugins.plugin_utils.model import Tripwires
+from ansible_collections.holdfast.practice.plugins.plugin_utils.shutdown import Stop
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 EXAMPLE = (REPOSITORY / "tests" / "unit" / "documents" / "small.txt").read_text()
@@ -51,6 +52,7 @@ def test_groups_follow_kinds_and_wiring():
         "power": ["nas1", "server1", "desk1"],
         "power_primary": ["nas1"],
         "power_secondary": ["server1", "desk1"],
+        "ups_watchers": ["nas1", "server1"],
     }
 
 
@@ -82,8 +84,9 @@ def test_variables_of_all_hosts():
     assert summary["power"]["ups1"]["primary"] == "nas1"
     assert summary["power"]["ups1"]["feeds"] == ["nas1", "server1", "desk1"]
     assert summary["power"]["ups1"]["budget"]["order"] == ["server1", "desk1", "nas1"]
-    assert summary["power"]["ups1"]["budget"]["need_s"] == 15 + 180 + 5
-    assert summary["power"]["ups1"]["budget"]["margin_s"] == 600 - 200
+    assert summary["power"]["ups1"]["budget"]["need_s"] == 180 + 15 + 180 + 5 + 30
+    assert summary["power"]["ups1"]["budget"]["low_battery_s"] == 410 + 60
+    assert summary["power"]["ups1"]["budget"]["margin_s"] == 60
     assert "{{" not in json.dumps(summary)
 
 
@@ -274,10 +277,15 @@ def test_power_primary_and_secondaries():
             "driver": "dummy-ups",
             "port": "ups1.dev",
             "description": "ups1 of Harbour Street Medical Centre",
-            "settings": {"mode": "dummy-once"},
+            "settings": {"mode": "dummy-once", "ignorelb": True, "override.battery.runtime.low": "470"},
             "runtime_s": 600,
         }
     ]
+    assert (primary["power_peers"], primary["power_standalone"], primary["power_wake"]) == (
+        ["198.18.0.12", "198.18.0.13"],
+        False,
+        [],
+    )
     assert primary["power_listen"] == ["127.0.0.1", "198.18.0.11"]
     assert [(user["name"], user.get("role"), user.get("actions")) for user in primary["power_users"]] == [
         ("nas1", "primary", None),
@@ -298,6 +306,99 @@ def test_power_primary_and_secondaries():
         }
     ]
     assert "power_role" not in inventory.host_vars["proof1"]
+
+
+def test_applications_stop_before_the_databases_and_all_of_it_in_the_host_s_time():
+    server = compiled().host_vars["server1"]
+    assert server["power_databases"] == ["postgresql.service"]
+    assert (server["power_applications"], server["power_stop_units"]) == ([], [])
+    assert (server["power_unit_stop_s"], server["power_stop_s"]) == ({"postgresql@.service": 170}, 180)
+    edits = (
+        "{kind: server, ",
+        "{kind: server, applications: [pms.service], stop_limits: {pms.service: 45s}, stop_time: 3m, ",
+    )
+    server = changed(edits).host_vars["server1"]
+    assert server["power_stop_units"] == [{"units": ["pms.service"], "before": ["postgresql.service"]}]
+    assert server["power_unit_stop_s"] == {"pms.service": 45, "postgresql@.service": 125}
+
+
+def test_applications_that_are_not_named_are_those_that_proofs_start():
+    edit = (
+        "    class: critical\n",
+        "    class: critical\n    application: {units: [pms.service], ask: {pms: {port: 80}}}\n",
+    )
+    assert changed(edit).host_vars["server1"]["power_applications"] == ["pms.service"]
+    none = changed(edit, ("{kind: server, ", "{kind: server, applications: [], ")).host_vars["server1"]
+    assert none["power_applications"] == []
+
+
+def test_machines_that_the_mains_do_not_wake_are_woken_by_the_primary():
+    edit = ("{kind: workstation, ", '{kind: workstation, wake: "52:54:00:AA:BB:CC", ')
+    assert changed(edit).host_vars["nas1"]["power_wake"] == ["52:54:00:aa:bb:cc"]
+
+
+def test_a_ups_that_feeds_its_primary_alone_is_nobody_else_s_business():
+    nas = changed(("feeds: [nas1, server1, desk1]", "feeds: [nas1]")).host_vars["nas1"]
+    assert (nas["power_standalone"], nas["power_listen"], nas["power_peers"]) == (True, ["127.0.0.1"], [])
+
+
+def test_a_firewall_that_knows_no_names_keeps_nobody_out():
+    assert changed(("address: 198.18.0.13", "address: desk1.lan")).host_vars["nas1"]["power_peers"] == []
+
+
+def test_the_primary_watches_its_ups_and_a_server_watches_the_primary():
+    inventory = changed(
+        ("runtime: 10m", 'runtime: 10m, self_test: 4w, battery: {installed: "2025-02-01", replace_by: "2029-02-01"}')
+    )
+    (own,), (other,) = (inventory.host_vars[host]["ups_watch_upses"] for host in ("nas1", "server1"))
+    assert own == {
+        "name": "ups1",
+        "address": "127.0.0.1",
+        "primary": "nas1",
+        "deputy": False,
+        "feeds": {"nas1": "198.18.0.11", "server1": "198.18.0.12", "desk1": "198.18.0.13"},
+        "may_be_off": ["desk1"],
+        "runtime_s": 600,
+        "low_s": 470,
+        "need": {
+            "slowest": {"host": "server1", "seconds": 180, "measured": False},
+            "hostsync_s": 15,
+            "primary_s": 180,
+            "finaldelay_s": 5,
+            "late_hook_s": 30,
+            "total_s": 410,
+        },
+        "self_test_every_s": 28 * 86400,
+        "battery": {"installed": "2025-02-01", "replace_by": "2029-02-01"},
+    }
+    assert other == {**own, "address": "198.18.0.11", "deputy": True, "self_test_every_s": None}
+    assert inventory.host_vars["nas1"]["ups_watch_test_password"] == "{{ vault_nut_passwords['selftest'] }}"
+    assert "ups_watch_test_password" not in inventory.host_vars["server1"]
+    tester = next(user for user in inventory.host_vars["nas1"]["power_users"] if user["name"] == "selftest")
+    assert tester["instcmds"] == ["test.battery.start", "test.battery.start.quick"]
+    assert "actions" not in tester
+    assert "role" not in tester
+    assert "ups_watch_upses" not in inventory.host_vars["desk1"]
+
+
+def test_a_measured_stop_counts_when_it_is_longer_than_the_written_one():
+    document, _ = source.parse(EXAMPLE.encode(), "practice.yml")
+    practice, _ = check.check(document)
+    measured = {
+        "server1": Stop(250, "measured by a drill on 2026-11-26"),
+        "nas1": Stop(20, "measured by a drill on 2026-11-26"),
+    }
+    inventory = compiler.compile_practice(practice, "/p", {}, measured)
+    need = inventory.host_vars["nas1"]["ups_watch_upses"][0]["need"]
+    assert need["slowest"] == {"host": "server1", "seconds": 250, "measured": True}
+    assert (need["primary_s"], need["total_s"]) == (180, 480)
+
+
+def test_a_ups_that_does_not_tell_its_runtime_calls_for_the_shutdown_itself():
+    ups = changed(("driver: dummy-ups", "driver: nutdrv_qx")).host_vars["nas1"]["power_ups"][0]
+    assert ups["settings"] == {}
+    ups = changed(("driver: dummy-ups", "driver: nutdrv_qx, low_battery: 8m")).host_vars["nas1"]["power_ups"][0]
+    assert ups["settings"] == {"ignorelb": True, "override.battery.runtime.low": "480"}
 
 
 def test_only_a_simulated_ups_can_be_set_by_a_drill():

@@ -195,7 +195,7 @@ def test_the_text_without_a_mistake_is_accepted():
         ("postgresql", "postgress", 'answers.yml:9: servers[0].databases[0].engine: got "postgress" (string), an unknown'),
         ("ata-TWO", "ata-ONE", 'answers.yml:5: nas.disks: "/dev/disk/by-id/ata-ONE" is listed twice'),
         ("/srv/clinic/documents", "documents", 'answers.yml:10: servers[0].folders[0]: got "documents" (string)'),
-        ("10m", "2m", 'answers.yml:12: ups[0].runtime: got "2m": 120 s; expected at least HOSTSYNC'),
+        ("10m", "2m", 'answers.yml:12: ups[0].runtime: got "2m": 120 s, 290 s too few; expected at least slowest'),
         ("usbhid-ups", "usbhd-ups", 'answers.yml:12: ups[0].driver: got "usbhd-ups" (string)'),
         ("runtime: 10m", "runtime: 10m, feeds: [nas1, sever1]",
          ('answers.yml:12: ups[0].feeds[1]: got "sever1" (string); expected a machine of this practice: nas1, server1; '

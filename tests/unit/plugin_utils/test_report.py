@@ -496,6 +496,62 @@ def test_a_limit_near_the_shutdown_is_drawn_to_scale(runtime: float, before: boo
     assert (chart["lanes"][-1]["x2"] < chart["limit"]["x"]) is before
 
 
+def test_where_a_stop_began_is_drawn_in_its_lane() -> None:
+    began = {"host": "server1", "role": "secondary", "event": "stopping", "t_s": 9.0}
+    chart = power_chart([*drill()["timeline"], began], drill()["figures"])
+    assert chart is not None
+    lanes = {lane["host"]: lane for lane in chart["lanes"]}
+    assert lanes["server1"]["x1"] < lanes["server1"]["stop_x"] < lanes["server1"]["x2"]
+    assert lanes["desk1"]["stop_x"] is None
+
+
+def test_the_battery_is_empty_as_long_after_it_was_low_as_the_ups_says() -> None:
+    chart = power_chart(drill()["timeline"], {"battery_runtime_s": 600, "low_battery_s": 30})
+    assert chart is not None
+    assert chart["limit"]["label"] == f"battery empty {duration(34.1)}"
+
+
+SIGNAL = {
+    "level": "signal",
+    "order_ok": True,
+    "databases": [],
+    "timeline": [
+        {"host": "nas1", "role": "primary", "event": "ordered", "t_s": 0.0},
+        {"host": "server1", "role": "secondary", "event": "told", "t_s": 10.0},
+        {"host": "nas1", "role": "primary", "event": "told", "t_s": 17.0},
+    ],
+    "figures": {"shutdown_s": None, "battery_runtime_s": 600, "low_battery_s": 470, "margin_s": 60, "need_s": 410},
+}
+
+
+def test_a_signal_is_drawn_with_when_each_machine_was_told() -> None:
+    chart = power_chart(SIGNAL["timeline"], SIGNAL["figures"])
+    assert chart is not None
+    assert [(lane["host"], lane["label"]) for lane in chart["lanes"]] == [
+        ("server1", "told after 10 s"),
+        ("nas1", "told after 17 s"),
+    ]
+    assert [mark["label"] for mark in chart["marks"]] == ["shutdown ordered"]
+
+
+def test_a_signal_outranks_paper_and_is_no_outage(case: Case) -> None:
+    case.drill = drill(**SIGNAL)
+    case.more.append(record("drill", 1, drill(level="paper", timeline=[], figures=SIGNAL["figures"])))
+    model = case.build()
+    power = model["power"][0]
+    assert (power["state"], power["since"]) == ("warn", "the shutdown was ordered")
+    assert power["detail"] == "Every machine was told to stop: no machine was really switched off."
+    assert power["need_text"] == f"{duration(410)} at most"
+
+
+def test_what_a_shutdown_needs_and_what_is_missing_is_said(case: Case) -> None:
+    figures = {**drill()["figures"], "need_s": 700, "missing_s": 100.0}
+    case.drill = drill(verdict="FAIL", figures=figures, stops={"server1": {"seconds": 7.0, "by": "host"}})
+    power = case.build()["power"][0]
+    assert power["need_text"] == f"{duration(700)} at most; {duration(100)} are missing"
+    assert power["stops_text"] == "server1 7 s"
+
+
 def test_nothing_gone_is_nothing_drawn() -> None:
     assert power_chart([], {}) is None
     assert power_chart(drill()["timeline"][:3], {"battery_runtime_s": 600}) is None

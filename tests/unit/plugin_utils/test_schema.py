@@ -149,6 +149,7 @@ POOL = [
     *("/srv/x", "/srv/../etc", "/", "//", "/proc/1", "/srv/holdfast/x", "srv/x", "C:\\Users\\Dr \"Bob\" Müller\\Röntgen 2026", "C:", "C:\\", "C:/x", "\\\\srv1\\share\\x", "\\\\srv1", "\\x", "~/x", "../x", "a/../b", "..", "a..b"),
     *("/dev/sda", "/dev/disk/by-id/ata-X:1", "/dev/../etc", "/dev/..a", "/dev/", "dev/sda"),
     *("24h", "0h", "00h", "10m", "15s", "35d", "6mo", "7y", "2w", "1234567h", "1.5h", "h", "24 h"),
+    *("52:54:00:12:34:56", "52-54-00-12-34-56", "ff:ff:ff:ff:ff:ff", "01:00:5e:00:00:01", "00:00:00:00:00:00"),
     *("200GiB", "0GiB", "1TB", "1TiB", "500", "1e3", "-5GiB", "20Mbit/s", "0Mbit/s", "20Mbps", "17", "10.11", "1.2.3.4.5", "v1"),
     *("https://x.example", "http://x.example", "https://u:p@x.example", "https://[2001:db8::1]:8000/x", "https://2001:db8::1/", "https://x.example:70000", "https://x.example:1/a b", "ftp://x", "https://127.0.0.1"),
     *("0af1-22bc", "0AF1-22BC", "1b4e28ba-2fa1-11d2-883f-0016d3cca427", "1b4e28ba2fa111d2883f0016d3cca427"),
@@ -160,11 +161,12 @@ POOL = [
 ]  # fmt: skip
 # What only the model can refuse: it needs a calendar, a time zone database, or to compare two halves of the value
 ONLY_THE_MODEL = {
+    "Mac": {"ff:ff:ff:ff:ff:ff", "01:00:5e:00:00:01", "00:00:00:00:00:00"},
     "Zone": {"Australia/Nowhere"},
     "Window": {"22:00-05:30", "08:00-08:00"},
     "NightWindow": {"08:00-08:00"},
     "Date": {"2026-02-31", "0000-01-01"},
-    "Address": {"127.0.0.1", "0.0.0.0", "224.0.0.1", "::1", "fe80::1"},
+    "Address": {"52:54:00:12:34:56", "ff:ff:ff:ff:ff:ff", "01:00:5e:00:00:01", "00:00:00:00:00:00", "127.0.0.1", "0.0.0.0", "224.0.0.1", "::1", "fe80::1"},
     "AbsolutePath": {"/srv/../etc", "/", "//", "/proc/1", "/srv/holdfast/x", "/dev/sda", "/dev/disk/by-id/ata-X:1", "/dev/../etc", "/dev/..a", "/dev/", "C:\\", "\\\\srv1"},
     "Url": {"https://x.example:70000", "https://127.0.0.1"},
     "Sql": {"select 1; drop table x"},

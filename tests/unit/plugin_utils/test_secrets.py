@@ -67,6 +67,12 @@ def test_all_that_the_inventory_names_is_made(practice):
     assert re.fullmatch(r'harbour-street namespaces="holdfast-evidence" ssh-ed25519 [A-Za-z0-9+/=]+\n', made.signers)
 
 
+def test_a_battery_that_is_tested_has_an_account_for_that(practice):
+    power = {name: ups.model_copy(update={"self_test": "4w"}) for name, ups in practice.power.items()}
+    made = secrets.plan(practice.model_copy(update={"power": power}), {}, {}, "", NOW)
+    assert list(made.vault["vault_nut_passwords"]) == ["nas1", "server1", "desk1", "drill", "selftest"]
+
+
 def test_what_is_there_stays(practice):
     first = secrets.plan(practice, {}, {}, "", NOW)
     first.vault["their_own"] = "value"
