@@ -5,10 +5,10 @@ SHELL := bash
 BIN := .venv/bin
 SCENARIO ?=
 
-.PHONY: help setup demo demo-shell demo-down test lint unit sanity molecule test-faults lock clean
+.PHONY: help setup demo demo-shell demo-down test lint unit sanity molecule test-faults test-backup-faults lock clean
 
 help: ## list the targets
-	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 24
 
 setup: ## install what this machine lacks, and the pinned requirements into .venv
 	@tools/setup
@@ -43,8 +43,11 @@ sanity: setup ## ansible-test sanity on the committed state
 molecule: setup ## scenarios on real machines, all or SCENARIO=name
 	@tools/molecule $(SCENARIO)
 
-test-faults: setup ## every fault that a backup has to stand and a proof to catch, on real machines; not part of `make test`
+test-faults: setup ## every fault that a proof has to catch and the power to stand, on real machines; not part of `make test`
 	@tools/molecule --faults
+
+test-backup-faults: setup ## every fault that a backup has to stand on its way, on real machines; not part of `make test`
+	@tools/molecule --practice-faults backup gate schedule
 
 lock: setup ## pin requirements.in anew
 	@$(BIN)/uv pip compile --universal --python $(BIN)/python --python-version 3.12 --generate-hashes \

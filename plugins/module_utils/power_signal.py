@@ -13,6 +13,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
+from ansible_collections.holdfast.practice.plugins.module_utils import power_host
+
 FOLDER = "/run/holdfast-power-signal"
 CONFIGURATION = f"{FOLDER}/upsmon.conf"
 MARK = f"{FOLDER}/mark"
@@ -26,8 +28,9 @@ ORDERED_S = 600  # so long a host that was forgotten waits for the order to go b
 
 LEAVE_MARK = f"""\
 #!/bin/sh
-# upsmon runs this in place of the shutdown
+# upsmon runs this in place of the shutdown; a host that stops is counted at the UPS until its databases have stopped
 date +%s.%N > {MARK}.new && mv {MARK}.new {MARK}
+exec systemctl stop {power_host.HOLD}
 """
 DROP_IN_TEXT = f"""\
 # A power drill runs; holdfast-power-signal.timer takes this away when the drill does not.
@@ -75,6 +78,8 @@ def render_put_back(monitors: Sequence[str], own: Mapping[str, str]) -> str:
         f"rm -f {DROP_IN}",
         "systemctl daemon-reload",
         "systemctl start nut-monitor.service && systemctl is-active --quiet nut-monitor.service || exit 1",
+        # a primary of all its UPSs has none
+        f"! systemctl is-enabled --quiet {power_host.HOLD} || systemctl start {power_host.HOLD} || exit 1",
         f"rm -rf {FOLDER}",
         # last, as it may be this program's own timer
         f"systemctl stop {TIMER}.timer 2>/dev/null",

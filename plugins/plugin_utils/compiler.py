@@ -46,7 +46,7 @@ from ansible_collections.holdfast.practice.plugins.plugin_utils.shutdown import 
     Stop,
     budget,
     deputy,
-    hostsync_s,
+    patience_s,
     stops,
     units,
 )
@@ -538,7 +538,7 @@ class _Compiler:
                 self.monitor(name, ups_name, ups) for ups_name, ups in self.power.items() if name in ups.feeds
             ],
             "power_min_supplies": getattr(self.hosts[name], "min_supplies"),  # noqa: B009
-            "power_hostsync_s": hostsync_s(name, self.power),
+            "power_hostsync_s": patience_s(name, self.power, self.stops),
             "power_finaldelay_s": FINALDELAY_S,
             **self.stopping(name),
         }

@@ -177,6 +177,12 @@ def waits_s(host: str, power: Mapping[str, Ups]) -> int:
     return hostsync_s(host, power) if waited_for else 0
 
 
+def patience_s(host: str, power: Mapping[str, Ups], known: Mapping[str, Stop]) -> int:
+    """Give how long a host's upsmon waits for others at most: a secondary stays counted until its databases have stopped."""
+    own = [name for name, ups in power.items() if ups.attached_to == host]
+    return hostsync_s(host, power) + max((budget(name, power, known).slowest_s for name in own), default=0)
+
+
 def budget(name: str, power: Mapping[str, Ups], known: Mapping[str, Stop]) -> Budget:
     """Work out the budget of a UPS. known: the stop of each machine that it feeds.
 

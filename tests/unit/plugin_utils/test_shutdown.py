@@ -6,6 +6,7 @@ from ansible_collections.holdfast.practice.plugins.plugin_utils.shutdown import 
     Stop,
     budget,
     deputy,
+    patience_s,
     stops,
     units,
 )
@@ -56,6 +57,12 @@ def test_a_ups_without_secondaries_waits_for_nobody():
 def test_hostsync_is_that_of_the_primary_s_one_upsmon():
     power = {"ups1": ups(["nas1", "server1"], hostsync="15s"), "ups2": ups(["nas1", "desk1"], hostsync="90s")}
     assert [budget(name, power, STOPS).hostsync_s for name in power] == [90, 90]
+
+
+def test_a_primary_waits_for_the_stop_of_its_slowest_secondary_and_hostsync():
+    power = {"ups1": ups(["nas1", "server1", "desk1"]), "ups2": ups(["server1", "desk1"], "server1", hostsync="40s")}
+    assert [patience_s(host, power, STOPS) for host in ("nas1", "desk1")] == [15 + 40 + 200, 40]
+    assert patience_s("server1", power, STOPS) == 40 + STOPS["desk1"].seconds
 
 
 def test_a_primary_with_two_supplies_waits_also_when_only_the_other_ups_has_secondaries():
