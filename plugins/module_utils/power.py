@@ -147,6 +147,11 @@ def ups_of(unit: str) -> str:
     return unit[len("nut-driver@") : -len(".service")]
 
 
+def is_secret(key: str, value: Any) -> bool:
+    """Say whether a setting of a driver opens the UPS for whoever reads it."""
+    return key.lower() in SECRET_KEYS and value != "public"
+
+
 def _check_name(what: str, name: str) -> None:
     if not NAME.fullmatch(name):
         raise PowerError(f'{what} "{name}": expected a letter, then up to 62 letters, digits, "_" or "-"')
@@ -181,7 +186,7 @@ def _check_ups(ups: Ups) -> None:
             raise PowerError(f'UPS {ups.name}: "{key}" is not a further setting of a driver')
         _check_text(f"UPS {ups.name}: {key}", str(value))
     for key, value in ups.settings.items():
-        if key.lower() in SECRET_KEYS and value != "public":
+        if is_secret(key, value):
             raise PowerError(
                 f"UPS {ups.name}: {key} is a secret; move it from settings to secrets, and its text into the vault"
             )

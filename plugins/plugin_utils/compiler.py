@@ -157,6 +157,11 @@ def vaulted(variable: str, name: str) -> Template:
     return Template(f"{{{{ {variable}['{name}'] }}}}")
 
 
+def ups_secrets(practice: Practice) -> dict[str, list[str]]:
+    """Name the secret settings of each UPS that has any."""
+    return {name: list(ups.vault_settings) for name, ups in (practice.power or {}).items() if ups.vault_settings}
+
+
 class _Compiler:
     def __init__(
         self, practice: Practice, folder: str, certificates: Mapping[str, str], measured: Mapping[str, Stop]
@@ -211,6 +216,7 @@ class _Compiler:
             "practice_results_dir": f"{self.folder}/results",
             "practice_summary": self.summary(),
             **self.mail_everywhere(),
+            **({"practice_ups_secrets": secrets} if (secrets := ups_secrets(self.practice)) else {}),
             "practice_evidence_places": self.places(),
             "practice_retired": {name: self.retired(host) for name, host in self.gone.items()},
         }
@@ -620,6 +626,11 @@ class _Compiler:
             "port": ups.port or (f"{name}.dev" if dummy else "auto"),
             "description": ups.description or f"{name} of {self.practice.practice.name}",
             "settings": {**settings, **(ups.settings or {})},
+            **(
+                {"secrets": {key: vaulted(f"vault_ups_secrets['{name}']", key) for key in ups.vault_settings}}
+                if ups.vault_settings
+                else {}
+            ),
             "runtime_s": seconds(ups.runtime),
         }
 

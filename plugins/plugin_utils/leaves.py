@@ -659,6 +659,15 @@ def _user(value: str) -> None:
         raise refuse()
 
 
+# as NUT's own drivers call them: authPassword, override.battery.charge.low
+_SETTING = r"[A-Za-z][A-Za-z0-9_.-]{0,62}"
+
+
+def _setting_name(value: str) -> None:
+    if not re.fullmatch(_SETTING, value):
+        raise refuse()
+
+
 def _setting(value: str) -> None:
     _one_line(value)
     if '"' in value:
@@ -770,7 +779,14 @@ RestoreDriver = Annotated[str, *text(_restore_driver, 200, pattern=_whole("|".jo
 DriverPort = Annotated[str, *text(_port_text, pattern=_whole(_PORT_TEXT))]
 DatabaseName = Annotated[str, *text(_database, 63, pattern=_whole(_DATABASE))]
 PathBeside = Annotated[str, *text(_beside, pattern=_whole(_BESIDE))]
-SettingName = Annotated[str, *text(_user, expected="a name of a NUT driver setting", pattern=_whole(_USER))]
+SettingName = Annotated[
+    str,
+    *text(
+        _setting_name,
+        expected="a name of a NUT driver setting, such as community or authPassword",
+        pattern=_whole(_SETTING),
+    ),
+]
 Setting = Annotated[str, *text(_setting, expected="a text in quotes", pattern=_whole(r"[^\n\r\"]*[^\s\"][^\n\r\"]*"))]
 Size = Annotated[str, *text(_size, pattern=_whole(_SIZE))]
 Sql = Annotated[str, *text(_sql, expected=_SELECT, pattern=_whole(_SQL))]

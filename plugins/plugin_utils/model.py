@@ -653,6 +653,10 @@ class Ups(Part):
     settings: Annotated[dict[SettingName, Setting], NamedParts] | None = Field(
         default=None, description="further settings of the NUT driver, each a text in quotes"
     )
+    vault_settings: Annotated[list[SettingName], Several] | None = Field(
+        default=None,
+        description="settings that nobody may read, such as [community]; their texts are vault_ups_secrets in the vault",
+    )
     feeds: Annotated[list[Name], Several] = Field(description="a list of hosts such as [nas1, server1]")
     runtime: Short = Field(description="how long the battery carries everything, such as 10m")
     hostsync: Moment = Field(

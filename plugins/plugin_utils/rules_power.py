@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from ansible_collections.holdfast.practice.plugins.module_utils.power import is_secret
 from ansible_collections.holdfast.practice.plugins.plugin_utils.leaves import NETWORK_DRIVERS, seconds
 from ansible_collections.holdfast.practice.plugins.plugin_utils.model import LOW_RESERVE_S
 from ansible_collections.holdfast.practice.plugins.plugin_utils.shutdown import Stop, budget, stops, units
@@ -153,6 +154,20 @@ def _usb_told_apart(view: View) -> Iterator[Problem]:
             yield view.problem(("power", name), got, "a serial number of each", fix, key=True)
 
 
+def _secrets_kept(view: View) -> Iterator[Problem]:
+    """Refuse what opens a UPS in a document that everybody may read; the text itself is not repeated."""
+    for name, ups in view.power.items():
+        for key, value in ((ups.settings if ups else None) or {}).items():
+            path = ("power", name, "settings", key)
+            if ups and key in (ups.vault_settings or ()):
+                yield view.problem(
+                    path, "given here and in vault_settings", "one of them", "take it out of settings", key=True
+                )
+            elif is_secret(key, value):
+                fix = f"write vault_settings: [{key}] instead, and run bin/holdfast secrets: it makes a place in the vault"
+                yield view.problem(path, "a secret in the document", "its name alone", fix, key=True)
+
+
 RULES = (
     _ups_wiring,
     _ups_budget,
@@ -162,4 +177,5 @@ RULES = (
     _supplies,
     _one_battery_once,
     _usb_told_apart,
+    _secrets_kept,
 )

@@ -14,6 +14,7 @@ import string
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -23,7 +24,12 @@ import yaml
 from ansible.errors import AnsibleError
 from ansible.parsing.dataloader import DataLoader
 from ansible.parsing.vault import VaultLib, VaultSecret, get_file_vault_secret, is_encrypted
-from ansible_collections.holdfast.practice.plugins.plugin_utils.compiler import SELF_TEST, compile_practice, is_ip
+from ansible_collections.holdfast.practice.plugins.plugin_utils.compiler import (
+    SELF_TEST,
+    compile_practice,
+    is_ip,
+    ups_secrets,
+)
 from ansible_collections.holdfast.practice.plugins.plugin_utils.model import Nas, Practice
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -108,6 +114,15 @@ def plan(
         result.vault["vault_mail_password"] = vault.get("vault_mail_password") or ""
         if "vault_mail_password" not in vault:
             result.made.append("vault_mail_password (an empty place: put the mail provider's password in)")
+    for ups, keys in ups_secrets(practice).items():
+        # as the UPS has them
+        kept = result.vault.setdefault("vault_ups_secrets", deepcopy(vault.get("vault_ups_secrets") or {})).setdefault(
+            ups, {}
+        )
+        for key in keys:
+            if key not in kept:
+                kept[key] = ""
+                result.made.append(f"vault_ups_secrets[{ups}][{key}] (an empty place: put the UPS's own in)")
     result.vault["vault_evidence_key"] = vault.get("vault_evidence_key") or _new_evidence_key(practice.practice.id)
     if "vault_evidence_key" not in vault:
         result.made.append("vault_evidence_key")

@@ -401,6 +401,15 @@ def test_a_ups_that_does_not_tell_its_runtime_calls_for_the_shutdown_itself():
     assert ups["settings"] == {"ignorelb": True, "override.battery.runtime.low": "480"}
 
 
+def test_what_opens_a_ups_comes_from_the_vault():
+    found = changed(("driver: dummy-ups", "driver: snmp-ups, port: 198.18.0.50, vault_settings: [authPassword]"))
+    assert found.host_vars["nas1"]["power_ups"][0]["secrets"] == {
+        "authPassword": "{{ vault_ups_secrets['ups1']['authPassword'] }}"
+    }
+    assert found.all_vars["practice_ups_secrets"] == {"ups1": ["authPassword"]}
+    assert "practice_ups_secrets" not in compiled().all_vars
+
+
 def test_only_a_simulated_ups_can_be_set_by_a_drill():
     users = changed(("driver: dummy-ups", "driver: usbhid-ups")).host_vars["nas1"]["power_users"]
     assert all("actions" not in user for user in users)

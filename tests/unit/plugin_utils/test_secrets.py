@@ -73,6 +73,18 @@ def test_a_battery_that_is_tested_has_an_account_for_that(practice):
     assert list(made.vault["vault_nut_passwords"]) == ["nas1", "server1", "desk1", "drill", "selftest"]
 
 
+def test_what_opens_a_ups_gets_a_place_that_its_owner_fills(practice):
+    power = {name: ups.model_copy(update={"vault_settings": ["community"]}) for name, ups in practice.power.items()}
+    practice = practice.model_copy(update={"power": power})
+    vault = {"vault_ups_secrets": {"ups9": {"community": "of before"}}}
+    made = secrets.plan(practice, vault, {}, "", NOW)
+    assert made.vault["vault_ups_secrets"] == {"ups9": {"community": "of before"}, "ups1": {"community": ""}}
+    assert "vault_ups_secrets[ups1][community] (an empty place: put the UPS's own in)" in made.made
+    made.vault["vault_ups_secrets"]["ups1"]["community"] = "lotus"
+    again = secrets.plan(practice, made.vault, made.certificates, made.signers, NOW)
+    assert (again.made, again.vault["vault_ups_secrets"]["ups1"]) == ([], {"community": "lotus"})
+
+
 def test_what_is_there_stays(practice):
     first = secrets.plan(practice, {}, {}, "", NOW)
     first.vault["their_own"] = "value"
