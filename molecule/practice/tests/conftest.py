@@ -27,6 +27,11 @@ class Practice:
     lab: str
     lab_folder: Path
 
+    @property
+    def restores(self) -> Path:
+        """Where this lab's proofs make their machines."""
+        return Path(f"/var/lib/holdfast/restore-{self.lab}")
+
     def play(self, playbook: str, *options: str, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
         """Run a playbook of ours; output and errors come back as text."""
         inventory = folder or self.folder

@@ -65,9 +65,9 @@ def test_the_imaging_server_was_started_with_what_came_back_and_asked(practice, 
 
 
 def test_the_disposable_host_is_gone(practice):
-    assert "/var/lib/holdfast/restore/" not in Path("/proc/self/mountinfo").read_text()
-    left = list(Path("/var/lib/holdfast/restore").glob("*/*"))
-    assert left == []
+    assert practice.restores.is_dir(), "no proof was made there"
+    assert f"{practice.restores}/" not in Path("/proc/self/mountinfo").read_text()
+    assert list(practice.restores.iterdir()) == []
 
 
 def test_evidence_is_verified_by_a_plain_python(practice):

@@ -262,7 +262,7 @@ def test_a_blank_machine_with_the_kit_alone_comes_back(standing, kit):
     }
     assert min(body["figures"]["phases"].values()) > 0
     assert body["kit"]["sha256"] == hashlib.sha256(kit.sealed.read_bytes()).hexdigest()
-    assert not Path("/var/lib/holdfast/restore/harbour-street-break-glass").exists()
+    assert not (standing.restores / "harbour-street-break-glass").exists()
     assert standing.verify_evidence(kit.folder / "evidence").returncode == 0
 
 
