@@ -30,7 +30,7 @@ LEAVE_MARK = f"""\
 #!/bin/sh
 # upsmon runs this in place of the shutdown; a host that stops is counted at the UPS until its databases have stopped
 date +%s.%N > {MARK}.new && mv {MARK}.new {MARK}
-exec systemctl stop {power_host.HOLD}
+! systemctl is-active --quiet {power_host.HOLD} || exec systemctl stop {power_host.HOLD}
 """
 DROP_IN_TEXT = f"""\
 # A power drill runs; holdfast-power-signal.timer takes this away when the drill does not.

@@ -214,7 +214,7 @@ def test_a_signal_goes_all_the_way_and_stops_nobody(practice, before):
     assert sorted(told) == ["desk1", "nas1", "server1"]
     assert told[-1] == "nas1"
     assert {host: len(lab.stops(host)) for host in before} == known
-    lab.until(lambda: not lab.well(before), 30, "NUT is as it was")
+    lab.until(lambda: not lab.well(before), lab.GREEN_S, "NUT is as it was")
 
 
 ARMED = "test -e /run/holdfast-power-signal/mark && echo yes || true"
@@ -235,7 +235,7 @@ def test_a_signal_that_is_killed_is_put_back_by_the_hosts_themselves_and_stops_n
         120,
         "every host has put itself back",
     )
-    lab.until(lambda: not lab.well(before), 30, "NUT is as it was")
+    lab.until(lambda: not lab.well(before), lab.GREEN_S, "NUT is as it was")
     assert {host: len(lab.stops(host)) for host in before} == known
     for host in before:
         lab.tell(host, "test ! -e /run/systemd/system/nut-monitor.service.d/holdfast-power-signal.conf")
