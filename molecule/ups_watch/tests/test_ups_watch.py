@@ -111,7 +111,7 @@ def ups(nas):
     return status(nas)[0]["upses"][0]
 
 
-def told(provider, about, count, wait_s=60):
+def told(provider, about, count, wait_s=150):
     """Exactly so many mails since the test began whose subject speaks of this, the oldest first; waits for the last one."""
     until(lambda: len(subjects(provider, about)) >= count, wait_s)
     listed = [each for each in lab_mail.mails(provider, len(subjects(provider))) if about in each["subject"]]
