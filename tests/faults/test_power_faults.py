@@ -177,6 +177,7 @@ def test_a_database_that_was_slow_once_fails_the_drill_and_the_document(practice
     copy = tmp_path / "harbour-street"
     shutil.copytree(practice, copy, symlinks=True, ignore=shutil.ignore_patterns("results", "evidence"))
     # one practice has one ledger: a second history would be refused where heads are published
+    (practice / "evidence").mkdir(mode=0o750, exist_ok=True)
     (copy / "evidence").symlink_to(practice / "evidence")
     said = (copy / "practice.yml").read_text()
     for old, new in (
