@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 
 import pytest
@@ -34,10 +33,9 @@ def late_nas(practice, hosts):
         f"printf '#!/bin/sh\\nPYTHONPATH={LATE} exec /usr/bin/python3 \"$@\"\\n' > {LATE}/python && chmod 755 {LATE}/python"
     )
     variables = practice.folder / "host_vars/nas1.yml"
-    variables.parent.mkdir()
     variables.write_text(f"ansible_python_interpreter: {LATE}/python\n")
     yield
-    shutil.rmtree(variables.parent)
+    variables.unlink()
     nas.check_output(f"rm -r {LATE}")
 
 
