@@ -801,6 +801,9 @@ def test_an_older_run_is_no_newer_proof(case: Case) -> None:
     assert model["figures"] == before["figures"]
     cells = [cell for row in model["coverage"]["rows"] if row["class"] == "monthly" for cell in row["cells"]]
     assert {cell["text"] for cell in cells if cell["state"] == "ok"} == {NOW.date().isoformat()}
+    page = render(model)
+    assert "<td>documents on server1, onsite</td><td>monthly (2)</td>" in page
+    assert "bound method" not in page
 
 
 def test_an_older_run_that_failed_is_red_though_the_newest_is_well(case: Case) -> None:
