@@ -86,6 +86,7 @@ def lines(
 ) -> tuple[list[str], str]:
     """The text for a terminal, and PASS, FAIL or INCONCLUSIVE. drills: {UPS: report.power_drill_row()}; of what has evidence."""
     out, red, unsure = ["mains"], not wiring, False
+    out += [] if wiring else ["RED  no UPS is written down"]
     for name, ups in wiring.items():
         said = found["upses"].get(name)
         if said is None or not said.get("asked"):
@@ -95,11 +96,12 @@ def lines(
         out += [f"     {row}" for row in _tree(ups, said, found["stops"])]
         if name in drills:
             drill = drills[name]
-            red = red or drill["state"] == "bad"
+            bad = drill["state"] == "bad"
+            red = red or bad
             margin = f", margin {drill['margin_text']}" if drill["margin_text"] and drill["verdict"] else ""
-            out.append(
-                f"     last drill      {drill['value']}{', ' + drill['verdict'] if drill['verdict'] else ''}{margin}"
-            )
+            label = ("RED  last drill" if bad else "last drill").ljust(16)
+            ended = f", {drill['verdict']}" if drill["verdict"] else ""
+            out.append(f"     {label}{drill['value']}{ended}{margin}")
             out += [f"                     {drill['detail']}"] if drill["detail"] else []
         rows = facts(said)
         out += [f"     {label.ljust(16)}{value}" for label, value in rows]
@@ -121,7 +123,9 @@ def lines(
         red = True
         out.append(f"RED  mail does not leave: {text}")
     verdict = "FAIL" if red else "INCONCLUSIVE" if unsure else "PASS"
-    word = {"PASS": "all well", "FAIL": "something is red", "INCONCLUSIVE": "something could not be asked"}[verdict]
+    word = {"PASS": "all well", "FAIL": "see what is marked RED", "INCONCLUSIVE": "something could not be asked"}[
+        verdict
+    ]
     out.append(f"{verdict}: {word}")
     return out, verdict
 

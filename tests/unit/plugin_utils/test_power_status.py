@@ -66,7 +66,7 @@ def test_all_is_well():
         ({"nas1": answer({**UPS, "troubles": [RED]})}, None, "FAIL", "RED  TOO SHORT: 180 s are missing"),
         ({"nas1": answer(UPS, watching=False)}, None, "FAIL", "RED  nobody looks on nas1: systemctl status holdfast-ups"),
         ({"nas1": answer(UPS, mail={"code": "mail_unreachable", "message": "x"})}, None, "FAIL", "mail_unreachable: x"),
-        ({"nas1": answer(UPS)}, {"ups1": NO_DRILL}, "FAIL", "last drill      never"),
+        ({"nas1": answer(UPS)}, {"ups1": NO_DRILL}, "FAIL", "RED  last drill never"),
         ({"nas1": {"unreachable": True}}, None, "INCONCLUSIVE", "RED  nas1 could not be asked"),
         ({"nas1": {"stdout": "{}"}}, None, "INCONCLUSIVE", "not known: its watch could not be asked"),
         ({"nas1": {"stdout": "[1]"}}, None, "INCONCLUSIVE", "not known: its watch could not be asked"),
