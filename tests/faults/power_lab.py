@@ -143,7 +143,7 @@ def count_cuts() -> None:
 
 
 def cuts() -> dict[str, int]:
-    return {host: tell(host, f"cat {CUTS} 2> /dev/null || true").count("cut") for host in ADDRESSES}
+    return {host: tell(host, f"test ! -e {CUTS} || cat {CUTS}").count("cut") for host in ADDRESSES}
 
 
 def count_no_more() -> None:
