@@ -23,7 +23,8 @@ def overview(places: Places, now: float, timers: Mapping[str, float] | None = No
     """One row for each job. A job that never ran is FAILED.
 
     {job, state, finished, age_s, last_ok, running, progress (as agent_progress writes it, or None), next_run, deferred
-    ({code, message, since} or None), mail (what could not be sent: {waiting, code, message, since}, or None), reasons [{code,
+    ({code, message, since} or None), unclean (since when its database waits to be found sound after the host went down, or None),
+    mail (what could not be sent: {waiting, code, message, since}, or None), reasons [{code,
     message, advice}]}. timers: {job: seconds since 1970 of its next run}.
     """
     rows = []
@@ -52,11 +53,18 @@ def overview(places: Places, now: float, timers: Mapping[str, float] | None = No
                 "progress": read_json(places.progress(name)) if begun else None,
                 "next_run": utc(upcoming) if upcoming else None,
                 "deferred": read_json(places.deferred(name)),
+                "unclean": _unclean(places, name),
                 "mail": trouble,
                 "reasons": [{**reason, "advice": advice(reason["code"], name)} for reason in reasons],
             }
         )
     return rows
+
+
+def _unclean(places: Places, name: str) -> str | None:
+    """Nothing old may go while this stands, also when the note cannot be read."""
+    note = places.unclean(name)
+    return str((read_json(note) or {}).get("since") or "an unknown date") if note.exists() else None
 
 
 def read_timers(listed: str) -> dict[str, float]:

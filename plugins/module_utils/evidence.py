@@ -44,7 +44,7 @@ NAMESPACE = "holdfast-evidence"
 LEDGER = "ledger.jsonl"
 GENESIS = "0" * 64
 SCHEMA = 1
-KINDS = ("proof", "drill", "backup", "retirement", "deletion", "kit_check", "break_glass", "sign_off")
+KINDS = ("proof", "drill", "backup", "retention", "retirement", "deletion", "kit_check", "break_glass", "sign_off")
 # A clock that is further off than this is named: data loss is told from two clocks.
 SKEW_LIMIT_S = 60
 _ARMOUR = ("-----BEGIN SSH SIGNATURE-----", "-----END SSH SIGNATURE-----")
@@ -373,7 +373,7 @@ def last_known(entries: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
 def removed(entries: Sequence[Mapping[str, Any]]) -> set[str]:
     """Snapshots that retention removed: records of kind "retention" name them as {"removed": [{"snapshots": [ids]}]}.
 
-    (Nothing writes such a record yet; whatever prunes has to, or the proof after it says that snapshots vanished.)
+    Whatever prunes has to write one, or the proof after it says that snapshots vanished.
     """
     rows = [
         row
@@ -382,6 +382,16 @@ def removed(entries: Sequence[Mapping[str, Any]]) -> set[str]:
         for row in record["body"].get("removed") or []
     ]
     return {str(each) for row in rows if isinstance(row, Mapping) for each in row.get("snapshots") or []}
+
+
+def maintained(entries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What maintenance has to know of its earlier runs: {"keys": {host: [ids seen last]}, "accepted": [heads of ids]}."""
+    keys: dict[str, list[str]] = {}
+    accepted: dict[str, None] = {}
+    for body in (entry["record"]["body"] for entry in entries if entry["record"]["kind"] == "retention"):
+        keys |= {host: row["keys"] for host, row in (body.get("hosts") or {}).items() if row.get("keys")}
+        accepted |= dict.fromkeys(body.get("accepted") or ())
+    return {"keys": keys, "accepted": list(accepted)}
 
 
 def last_about(entries: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:

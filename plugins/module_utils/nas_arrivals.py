@@ -22,8 +22,13 @@ class ArrivalsError(Exception):
 
 
 def snapshots_in(repository: Path) -> dict[str, float]:
-    """Give {snapshot id: arrival in seconds since the epoch} of one repository; links and half uploads do not count."""
-    folder = repository / "snapshots"
+    """Give {snapshot id: arrival in seconds since the epoch} of one repository."""
+    return objects_in(repository, "snapshots")
+
+
+def objects_in(repository: Path, kind: str) -> dict[str, float]:
+    """Give {id: arrival} of what a repository has of a kind (snapshots, keys, locks); links and half uploads do not count."""
+    folder = repository / kind
     if folder.is_symlink() or not folder.is_dir():
         return {}
     found = {}
@@ -61,7 +66,7 @@ def accounts_in(folder: Path, asked: Sequence[str] | None) -> list[str]:
 def survey(
     folder: Path, asked: Sequence[str] | None, sizes: bool
 ) -> tuple[dict[str, dict[str, float]], dict[str, dict[str, Any]]]:
-    """Give ({account: {snapshot id: arrival}}, {account: {initialised, snapshots, newest, files, bytes}})."""
+    """Give ({account: {snapshot id: arrival}}, {account: {initialised, snapshots, newest, keys, files, bytes}})."""
     arrivals: dict[str, dict[str, float]] = {}
     repositories: dict[str, dict[str, Any]] = {}
     for account in accounts_in(folder, asked):
@@ -71,6 +76,7 @@ def survey(
             "initialised": (place / "config").is_file(),
             "snapshots": len(arrivals[account]),
             "newest": max(arrivals[account].values(), default=None),
+            "keys": objects_in(place, "keys"),
         }
         if sizes:
             facts["files"], facts["bytes"] = size_of(place)

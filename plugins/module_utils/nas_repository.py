@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ansible_collections.holdfast.practice.plugins.module_utils.host_state import Change, Dir, File, Unit
+from ansible_collections.holdfast.practice.plugins.module_utils.host_state import Change, Dir, File, Unit, Wanted
 
 CONFIG = "/etc/holdfast-nas"
 HTPASSWD = CONFIG + "/htpasswd"
@@ -25,6 +25,11 @@ CERTIFICATE = CONFIG + "/tls.pem"
 KEY = CONFIG + "/tls.key"
 SERVICE = "holdfast-rest-server.service"
 UNIT_PATH = "/etc/systemd/system/" + SERVICE
+DOOR = "holdfast-maintenance.service"
+DOOR_PATH = "/run/systemd/system/" + DOOR
+DOOR_FOLDER = "/run/holdfast-maintenance"
+DOOR_HTPASSWD = DOOR_FOLDER + "/htpasswd"
+LOCK_ALIVE_S = 660
 PACKAGE_SERVICE = (
     "restic-rest-server.service"  # Debian's own, never used: it starts without TLS and without append-only
 )
@@ -261,7 +266,75 @@ Restart=always
 RestartSec=2
 # it would wait for the upload of a client that is gone; one that is there tries again
 TimeoutStopSec=15
-UMask=0077
+{_sandbox(folder)}
+
+[Install]
+WantedBy=multi-user.target
+"""
+
+
+def render_door(root: str, listen: str, account: str, limit_s: int) -> str:
+    """Write the unit of the way in for maintenance: one account's repository, with the right to erase, for a limited time.
+
+    Beside the service it would let a client write while objects are removed, so each stops the other. However this one ends,
+    the service comes back.
+    """
+    folder = f"{root}/{FOLDER}"
+    return f"""# Holdfast: maintenance of one repository. Written by nas_maintenance; gone afterwards, or with the next boot.
+[Unit]
+Description=Holdfast maintenance of the repository of {account}
+RequiresMountsFor={root}
+AssertPathIsMountPoint={root}
+Conflicts={SERVICE}
+After={SERVICE}
+
+[Service]
+User={USER}
+Group={USER}
+ExecStart=/usr/bin/restic-rest-server --path {folder} --listen {listen} --private-repos \\
+  --tls --tls-cert {CERTIFICATE} --tls-key {KEY} --htpasswd-file {DOOR_HTPASSWD} --log -
+ExecStopPost=+/usr/bin/systemctl start --no-block {SERVICE}
+LogFilterPatterns=~HTTP/[0-9.]+" ([123][0-9][0-9]|404)
+RuntimeMaxSec={limit_s}
+TimeoutStopSec=15
+{_sandbox(f"{folder}/{account}")}
+"""
+
+
+def door(account: Account, root: str, listen: str, limit_s: int) -> Wanted:
+    """The way in for maintenance, open."""
+    return Wanted(
+        dirs=[Dir(DOOR_FOLDER, 0o750, "root", USER)],
+        files=[
+            File(DOOR_HTPASSWD, render_htpasswd([account]), 0o640, "root", USER, secret=True),
+            File(DOOR_PATH, render_door(root, listen, account.name, limit_s).encode()),
+        ],
+        units=[Unit(DOOR, enabled=None)],
+    )
+
+
+def door_closed() -> Wanted:
+    """The way in for maintenance, closed: nothing is left of it, and the service is there."""
+    return Wanted(
+        dirs=[Dir(DOOR_FOLDER, absent=True)],
+        files=[File(DOOR_HTPASSWD, None, secret=True), File(DOOR_PATH, None)],
+        units=[Unit(DOOR, enabled=None, active=False), Unit(SERVICE, enabled=None)],
+    )
+
+
+def locks_in_use(locks: Mapping[str, float], now: float) -> int:
+    """Count the locks whose client is at work: it writes each anew every five minutes. {id: arrival}. Pure."""
+    return sum(now - at < LOCK_ALIVE_S for at in locks.values())
+
+
+def door_listen(listen: str) -> str:
+    """Where the way in for maintenance answers: one port further. Clients must not meet it where they look for the service."""
+    host, _colon, port = listen.rpartition(":")
+    return f"{host}:{int(port) + 1}"
+
+
+def _sandbox(writes: str) -> str:
+    return f"""UMask=0077
 
 AmbientCapabilities=
 CapabilityBoundingSet=
@@ -283,7 +356,7 @@ ProtectKernelModules=true
 ProtectKernelTunables=true
 ProtectProc=invisible
 ProtectSystem=strict
-ReadWritePaths={folder}
+ReadWritePaths={writes}
 RemoveIPC=true
 RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX
 RestrictNamespaces=true
@@ -292,11 +365,7 @@ RestrictSUIDSGID=true
 SystemCallArchitectures=native
 SystemCallFilter=@system-service
 SystemCallFilter=~@privileged @resources
-SystemCallErrorNumber=EPERM
-
-[Install]
-WantedBy=multi-user.target
-"""
+SystemCallErrorNumber=EPERM"""
 
 
 def config_files(accounts: Sequence[Account], root: str, listen: str, certificate: str, key: str) -> list[File]:

@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone, tzinfo
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from ansible_collections.holdfast.practice.plugins.module_utils.verify import Run, Snapshot
 
@@ -66,7 +67,8 @@ class Choice:
 
     def of(self, which: str, runs: Sequence[Run], snapshots: Sequence[Snapshot], now: float) -> Chosen:
         """Choose one of the runs of a job (newest first, at least one); raises PassedOverError when there is none such."""
-        classes = classes_of({run.oracle.id: run.arrived for run in runs}, self.rules.within, self.zone)
+        held = {run.oracle.id: (run.arrived, run.oracle.tagged("hold") is not None) for run in runs}
+        classes = classes_with_held(held, self.rules.within, self.zone)
         run = pick(which, runs, snapshots, classes, self.rules, self.past, now)
         return Chosen(run, classes[run.oracle.id], dict(Counter(classes.values())))
 
@@ -91,12 +93,34 @@ def classes_of(arrivals: Mapping[str, float], within: Mapping[str, float], zone:
     return {name: found.get(name, OTHER) for name in order}
 
 
+def classes_with_held(
+    runs: Mapping[str, tuple[float, bool]], within: Mapping[str, float], zone: tzinfo
+) -> dict[str, str]:
+    """As classes_of, for runs of which the agent holds some: {id: (arrival, whether it is held)}.
+
+    Those are judged by themselves, so that none takes a sound run's place: the last run of a day may be the one in which
+    everything is encrypted.
+    """
+    found: dict[str, str] = {}
+    for apart in (False, True):
+        found |= classes_of({name: at for name, (at, held) in runs.items() if held is apart}, within, zone)
+    return found
+
+
 def _period(kind: str, at: datetime) -> tuple[object, ...]:
     if kind == "weekly":
         return tuple(at.isocalendar())[:2]
     parts = {"yearly": 1, "monthly": 2, "daily": 3, "hourly": 4}[kind]
     # an hour that comes twice when clocks go back is two hours
     return (*at.timetuple()[:parts], at.utcoffset() or timedelta()) if kind == "hourly" else at.timetuple()[:parts]
+
+
+def zone_of(name: str) -> tzinfo:
+    """The practice's time zone; raises ValueError for one that this machine does not know."""
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError):
+        raise ValueError(f"timezone is {name!r}; expected one that this machine knows: install tzdata") from None
 
 
 def pick(

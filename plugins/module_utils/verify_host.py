@@ -201,7 +201,10 @@ class MachineRestic:
         rest_password: str,
         timeout: float,
         runner: Runner = run,
+        *,
+        reading: bool = True,
     ) -> None:
+        """reading: it takes no lock, as a proof never does; whoever writes has to."""
         self._root = root
         self._timeout = timeout
         self._run = runner
@@ -209,7 +212,7 @@ class MachineRestic:
         place.mkdir(mode=0o755, parents=True, exist_ok=True)
         certificate = place / f"{repository['username']}.pem"
         certificate.write_text(repository.get("certificate") or "", encoding="ascii")
-        self._argv = ["chroot", root, "restic", "--no-cache", "--no-lock"]
+        self._argv = ["chroot", root, "restic", "--no-cache", *(["--no-lock"] if reading else [])]
         if repository.get("certificate"):
             self._argv += ["--cacert", f"{PLACE}/{certificate.name}"]
         self._env = {

@@ -35,7 +35,7 @@ options:
   kind:
     description: What the record is about. Needed to append.
     type: str
-    choices: [proof, drill, backup, retirement, deletion, kit_check, break_glass, sign_off]
+    choices: [proof, drill, backup, retention, retirement, deletion, kit_check, break_glass, sign_off]
   body:
     description: What is recorded. Counts, hashes, times and verdicts; no patient data, no file names. Needed to append.
     type: dict
@@ -147,6 +147,11 @@ about:
   returned: O(state=read)
   type: dict
   sample: {"retirement/desk1": {"seq": 7, "at": "2026-11-22T00:31:00Z", "body": {"host": "desk1"}}}
+maintained:
+  description: What maintenance saw and was told before, the C(keys) of each host's repository and the ids that were C(accepted).
+  returned: O(state=read)
+  type: dict
+  sample: {"keys": {"server1": ["9d1c..."]}, "accepted": ["4c2b8e0d"]}
 """
 
 import time
@@ -165,6 +170,7 @@ from ansible_collections.holdfast.practice.plugins.module_utils.evidence import 
     head_of,
     last_about,
     last_known,
+    maintained,
     new_record,
     parse_signers,
     utc_now,
@@ -185,6 +191,7 @@ def read(ledger: Ledger) -> dict[str, Any]:
         "readings": history(entries),
         "judged": last_judged(entries),
         "about": last_about(entries),
+        "maintained": maintained(entries),
     }
 
 

@@ -124,8 +124,6 @@ changes:
 """
 
 import os
-import socket
-import ssl
 import stat
 import time
 from pathlib import Path
@@ -134,7 +132,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.holdfast.practice.plugins.module_utils import nas_repository as repository
 from ansible_collections.holdfast.practice.plugins.module_utils import nas_storage as storage
-from ansible_collections.holdfast.practice.plugins.module_utils import stamp
+from ansible_collections.holdfast.practice.plugins.module_utils import stamp, tls_answer
 from ansible_collections.holdfast.practice.plugins.module_utils.btrfs import Btrfs, BtrfsError
 from ansible_collections.holdfast.practice.plugins.module_utils.host_state import (
     Change,
@@ -150,7 +148,6 @@ from ansible_collections.holdfast.practice.plugins.module_utils.host_state impor
 from ansible_collections.holdfast.practice.plugins.module_utils.nas_arrivals import snapshots_in
 
 SUBVOLUME_INODE = 256  # the root of every btrfs subvolume
-ANSWER_WITHIN_S = 15
 WARN_DAYS = 30
 
 
@@ -279,22 +276,9 @@ class RepositoryOnHost:
 
     def _wait_for_answer(self, listen: str, certificate: str) -> None:
         """Connect until the service shows this certificate; raises RepositoryError with its last words."""
-        host, _colon, port = listen.rpartition(":")
-        host = {"0.0.0.0": "127.0.0.1", "[::]": "::1"}.get(host, host.strip("[]"))  # noqa: S104 - asked, not bound
-        expected = ssl.PEM_cert_to_DER_cert(certificate[: certificate.index("-----END CERTIFICATE-----") + 25])
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE  # compared byte for byte below
-        deadline, seen = time.monotonic() + ANSWER_WITHIN_S, "no answer"
-        while time.monotonic() < deadline:
-            try:
-                plain = socket.create_connection((host, int(port)), timeout=3)
-                with plain, context.wrap_socket(plain) as secure:
-                    if secure.getpeercert(binary_form=True) == expected:
-                        return
-                    seen = "another certificate"
-            except OSError as error:
-                seen = error.strerror or type(error).__name__
-            time.sleep(0.2)
+        seen = tls_answer.wait_for(listen, certificate)
+        if not seen:
+            return
         _code, log, _err = self.module.run_command(
             ["journalctl", "--no-pager", "-q", "-n", "5", "-o", "cat", "-u", repository.SERVICE]
         )

@@ -359,7 +359,6 @@ import time
 from collections.abc import Mapping, Sequence
 from datetime import tzinfo
 from typing import Any
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.holdfast.practice.plugins.module_utils.verify import (
@@ -373,7 +372,7 @@ from ansible_collections.holdfast.practice.plugins.module_utils.verify import (
     parse_time,
     worst,
 )
-from ansible_collections.holdfast.practice.plugins.module_utils.verify_choice import WHICH, Choice, Past, Rules
+from ansible_collections.holdfast.practice.plugins.module_utils.verify_choice import WHICH, Choice, Past, Rules, zone_of
 from ansible_collections.holdfast.practice.plugins.module_utils.verify_host import (
     Fetch,
     Machine,
@@ -466,14 +465,6 @@ def wanted(practice: str, row: Mapping[str, Any]) -> Wanted:
         copy=row["copy"],
         application=row.get("application") if "application" in row["levels"] else None,
     )
-
-
-def zone_of(name: str) -> tzinfo:
-    """The practice's time zone; raises ValueError for one that this machine does not know."""
-    try:
-        return ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError):
-        raise ValueError(f"timezone is {name!r}; expected one that this machine knows: install tzdata") from None
 
 
 def choice(params: Mapping[str, Any], zone: tzinfo) -> Choice:

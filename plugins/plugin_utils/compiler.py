@@ -671,9 +671,11 @@ class _Compiler:
     def read_from(self) -> list[dict[str, Any]]:
         """Give where restic reads backups: all that a machine which is cut off may still reach."""
         return [
-            {"address": host.address, "port": host.repository_port}
+            {"address": host.address, "port": port}
             for host in self.hosts.values()
             if isinstance(host, Nas)
+            # and where maintenance is let in
+            for port in (host.repository_port, host.repository_port + 1)
         ]
 
     def restore_host(self, name: str, host: RestoreHost) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from .power_status import facts, state_words, stop_words, told_ago
 from .proof_figures import loss_words
 from .report_chart import power_chart
 from .report_rehearsals import break_glass, published, sign_offs
+from .report_retention import kept
 from .report_wiring import wiring_chart
 from .report_words import age, ago, amount, clock_time, duration, parse_time, plural, size
 
@@ -83,8 +84,8 @@ def build_report(
     results/published.json says, None without one}. now: an aware time. power_said: what power_status.yml left, if it ever ran.
 
     Returns {"practice", "made", "date", "verdict", "figures": [5], "findings", "items", "coverage", "forecast", "power",
-    "wiring", "ledger", "glass", "sign_offs", "unchecked", "contacts", "glossary", "text"}; all leaves are text, numbers,
-    booleans or None, and none of it is HTML.
+    "wiring", "ledger", "retention", "glass", "sign_offs", "unchecked", "contacts", "glossary", "text"}; all leaves are text,
+    numbers, booleans or None, and none of it is HTML.
     """
     practice = summary.get("practice") or {}
     zone = ZoneInfo(str(practice.get("timezone") or "UTC"))
@@ -98,7 +99,8 @@ def build_report(
     chain = _ledger(ledger, records, now, zone)
     glass = break_glass(records, now, zone)
     covered = coverage(summary, records, now)
-    findings = _findings(items, power, chain, records, glass, overdue(covered))
+    rotation = kept(records, now, zone)
+    findings = _findings(items, power, chain, records, glass, rotation, overdue(covered))
     figures = [
         _backup_figure(items),
         _loss_figure(items, objectives),
@@ -136,6 +138,7 @@ def build_report(
         "power": power,
         "wiring": _wiring(summary.get("power") or {}, power_said, now),
         "ledger": chain,
+        "retention": rotation,
         "glass": glass,
         "sign_offs": sign_offs(records, zone),
         "unchecked": _unchecked(summary, items, power, glass),
@@ -602,6 +605,7 @@ def _findings(
     chain: Mapping[str, Any],
     records: Sequence[Mapping[str, Any]],
     glass: Mapping[str, Any],
+    rotation: Mapping[str, Any],
     late: Mapping[tuple[str, str], Sequence[str]],
 ) -> list[dict[str, str]]:
     """Everything that is not good, the worst first. late: what the rotation owes, by (item, host)."""
@@ -629,6 +633,9 @@ def _findings(
     if glass["state"] in {"warn", "bad"}:
         text = f"break-glass rehearsal: {glass['value']}. {glass['detail']}".strip()
         found.append({"state": glass["state"], "where": "Recovery kit", "text": text})
+    if rotation["state"] in {"warn", "bad"}:
+        text = f"maintenance: {rotation['value']}. {rotation['detail']}".strip()
+        found.append({"state": rotation["state"], "where": "Repositories", "text": text})
     if chain["state"] != "ok":
         found.append({"state": chain["state"], "where": "Evidence ledger", "text": chain["text"]})
     return sorted(found, key=lambda finding: -SEVERITY[finding["state"]])

@@ -148,6 +148,7 @@ def _netbios(view: View) -> Iterator[Problem]:
 
 
 _NUT_PORT = 3493
+_LAST_PORT = 65535
 
 
 def _ports(view: View) -> Iterator[Problem]:
@@ -158,9 +159,14 @@ def _ports(view: View) -> Iterator[Problem]:
         primary = any(ups and ups.attached_to == name for ups in view.power.values())
         if primary:
             taken.setdefault(_NUT_PORT, "NUT's server")
+        following = host.repository_port + 1
         if host.repository_port in taken:
             got = f"got {host.repository_port}, the port of {taken[host.repository_port]}"
             yield view.problem(("hosts", name, "repository_port"), got, "a port of its own")
+        elif following in taken or following > _LAST_PORT:
+            whose = f"is the port of {taken[following]}" if following in taken else "does not exist"
+            got = f"got {host.repository_port}, and the next one, which is for maintenance, {whose}"
+            yield view.problem(("hosts", name, "repository_port"), got, "two ports of its own")
         elif primary and host.ssh_port == _NUT_PORT:
             got = f"got {host.ssh_port}, the port of NUT's server"
             yield view.problem(("hosts", name, "ssh_port"), got, "a port of its own")

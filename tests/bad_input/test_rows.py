@@ -272,6 +272,8 @@ ROWS = [
     Row("I62", 'port "8000/tcp"', [("kind: nas,", 'kind: nas, repository_port: "8000/tcp",')], ['8: hosts.nas1.repository_port: got "8000/tcp" (string); expected a port, a whole number from 1 to 65535; write 8000']),
     Row("I62", 'port "70000/tcp"', [("kind: nas,", 'kind: nas, repository_port: "70000/tcp",')], ['8: hosts.nas1.repository_port: got "70000/tcp" (string); expected a port, a whole number from 1 to 65535']),
     Row("I62", "port 22", [("kind: nas,", "kind: nas, repository_port: 22,")], ["8: hosts.nas1.repository_port: got 22, the port of ssh_port; expected a port of its own"]),
+    Row("I62", "port 3492", [("kind: nas,", "kind: nas, repository_port: 3492,")], ["8: hosts.nas1.repository_port: got 3492, and the next one, which is for maintenance, is the port of NUT's server; expected two ports of its own"]),
+    Row("I62", "port 65535", [("kind: nas,", "kind: nas, repository_port: 65535,")], ["8: hosts.nas1.repository_port: got 65535, and the next one, which is for maintenance, does not exist; expected two ports of its own"]),
     Row("I62", "port 3493", [("kind: nas,", "kind: nas, repository_port: 3493,")], ["8: hosts.nas1.repository_port: got 3493, the port of NUT's server; expected a port of its own"]),
     # I63
     Row("I63", 'ssh_args: "-o StrictHostKeyChecking=no"', [("kind: workstation,", 'kind: workstation, ssh_args: "-o StrictHostKeyChecking=no",')], ['10: hosts.desk1.ssh_args: got "-o StrictHostKeyChecking=no": this switches a control off; expected no such setting; it is not allowed; pin the key or certificate instead: bin/holdfast pin PRACTICE_FOLDER']),

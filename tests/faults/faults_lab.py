@@ -47,21 +47,45 @@ class Proof:
 
 
 @dataclass
+class Maintenance:
+    code: int
+    body: dict
+    output: str
+
+    def removed(self, job: str) -> set[str]:
+        return {run["run"] for run in self.body["removed"] if run.get("job") == job}
+
+    def doubts(self, host: str = "server1") -> list[str]:
+        return [doubt["code"] for doubt in self.body["hosts"][host]["doubts"]]
+
+
+@dataclass
 class Practice:
     folder: Path
 
-    def prove(self, *options: str, items: str = "clinical_db") -> Proof:
+    def play(self, playbook: str, *options: str) -> tuple[int, str, list[dict]]:
+        """Run a playbook, ours by its name or another by its path: how it ended, what it said, what it added to the evidence."""
         environment = {k: v for k, v in os.environ.items() if not k.startswith(("ANSIBLE_", "MOLECULE_"))}
         environment["ANSIBLE_CALLBACKS_ENABLED"] = "holdfast.practice.verdict"
-        command = [str(REPO / ".venv/bin/ansible-playbook"), "-i", str(self.folder), "playbooks/prove.yml"]
-        command += ["--vault-id", f"harbour-street@{self.folder}/.vault-password", "-e", f"items={items}"]
+        command = [str(REPO / ".venv/bin/ansible-playbook"), "-i", str(self.folder)]
+        command.append(playbook if playbook.startswith("/") else f"playbooks/{playbook}.yml")
+        command += ["--vault-id", f"harbour-street@{self.folder}/.vault-password"]
         command += ["-e", f"restore_host_root={RESTORES}", *options]
         ledger = self.folder / "evidence/ledger.jsonl"
         before = len(ledger.read_text().splitlines()) if ledger.exists() else 0
         done = subprocess.run(command, cwd=REPO, env=environment, text=True, capture_output=True, check=False)
-        assert ledger.exists(), done.stdout[-4000:] + done.stderr[-2000:]
-        records = ledger.read_text().splitlines()
-        assert len(records) == before + 1, done.stdout[-4000:] + done.stderr[-2000:]
-        body = json.loads(records[-1])["record"]["body"]
-        assert not (RESTORES / "harbour-street").exists(), "the machine with restored data was left behind"
-        return Proof(done.returncode, body, done.stdout + done.stderr)
+        records = ledger.read_text().splitlines()[before:] if ledger.exists() else []
+        assert not (RESTORES / "harbour-street").exists(), (
+            "the machine was left behind: " + done.stdout[-6000:] + done.stderr[-2000:]
+        )
+        return done.returncode, done.stdout + done.stderr, [json.loads(line)["record"] for line in records]
+
+    def prove(self, *options: str, items: str = "clinical_db") -> Proof:
+        code, output, records = self.play("prove", "-e", f"items={items}", *options)
+        assert len(records) == 1, output[-6000:]
+        return Proof(code, records[0]["body"], output)
+
+    def maintain(self, *options: str) -> Maintenance:
+        code, output, records = self.play("maintain", *options)
+        assert [record["kind"] for record in records] == ["retention"], output[-6000:]
+        return Maintenance(code, records[0]["body"], output)

@@ -497,10 +497,7 @@ cp -a /root/fault-state/. /var/lib/holdfast/; head -c 8M /dev/zero > /var/lib/ho
 
 
 def test_a_snapshot_from_the_future(practice):
-    """B09. What a client says of the time counts for nothing; a proof names the lie.
-
-    "Retention refuses until cleared" is the part of maintenance (maintain.yml), which does not exist yet; nothing rotates.
-    """
+    """B09. What a client says of the time counts for nothing; a proof names the lie. (Retention: test_retention_faults.py.)"""
     first = run()
     assert first["state"] == "OK"
     tags = "--tag practice=harbour-street --tag job=documents --tag run=20350101T000000Z-00000000"

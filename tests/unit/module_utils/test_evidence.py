@@ -618,3 +618,25 @@ def test_a_copy_of_the_one_file_verifies_without_anything_of_ours(folder, four, 
     assert done.returncode == 1
     assert b"record 3 at line 2, kind proof\n  check failed: chain (field prev)" in done.stdout
     assert subprocess.run(command[:-2], env={"PATH": os.defpath}, capture_output=True, check=False).returncode == 3
+
+
+def test_what_maintenance_has_to_know_of_its_earlier_runs():
+    """Keys as they were seen last; what was accepted once stays accepted."""
+
+    def entry(kind, **body):
+        return {"record": {"kind": kind, "at": "2026-11-26T20:00:00Z", "body": body}}
+
+    entries = [
+        entry("retention", hosts={"server1": {"keys": ["a"]}, "desk1": {"keys": ["d"]}}, accepted=["11111111"]),
+        entry("proof", hosts={"server1": {"keys": ["forged"]}}, accepted=["22222222"]),
+        entry(
+            "retention",
+            hosts={"server1": {"keys": ["a", "b"]}, "desk1": {"verdict": "INCONCLUSIVE"}},
+            accepted=["33333333"],
+        ),
+    ]
+    assert evidence.maintained(entries) == {
+        "keys": {"server1": ["a", "b"], "desk1": ["d"]},
+        "accepted": ["11111111", "33333333"],
+    }
+    assert evidence.maintained([]) == {"keys": {}, "accepted": []}
