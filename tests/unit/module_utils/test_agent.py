@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import array
 import fcntl
 import hashlib
 import json
@@ -9,6 +10,7 @@ import os
 import shutil
 import signal
 import stat
+import termios
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -367,6 +369,12 @@ class Busy:
         self.opening()
         return SimpleNamespace(watch=self.watch)
 
+    def may_read(self):
+        """Has the agent let restic read?"""
+        waiting = array.array("i", [0])
+        fcntl.ioctl(self.pipe, termios.FIONREAD, waiting)
+        return waiting[0] > len(agent_latch.HALF)
+
     def watch(self, _take):
         with os.fdopen(self.pipe, "rb") as pipe:
             assert pipe.read() == agent_latch.HALF + agent_latch.REST, "restic may not read yet"
@@ -409,6 +417,22 @@ def test_a_busy_day_is_a_good_backup(busy):
 
     busy.before, busy.afterwards = before, afterwards
     assert busy.go() == ({"b": True, "c": False, "new": True, "passing": True}, [])
+
+
+@pytest.mark.parametrize("judging", ["survey", "_judge_survey"])
+def test_restic_may_not_read_before_all_files_are_looked_at_and_judged(busy, monkeypatch, judging):
+    asked, place = [], agent_files if judging == "survey" else busy.backup
+    judge = getattr(place, judging)
+
+    def judging_slowly(*arguments):
+        asked.append(busy.may_read())
+        found = judge(*arguments)
+        asked.append(busy.may_read())
+        return found
+
+    monkeypatch.setattr(place, judging, judging_slowly)
+    busy.go()
+    assert asked == [False, False]
 
 
 @pytest.mark.parametrize("when", ["opening", "looking", "looked", "before", "afterwards", "never"])
