@@ -24,9 +24,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY / ".collections"))
@@ -37,6 +35,23 @@ URL = f"rest:https://127.0.0.1:{PORT}"
 # a network of its own, where all that the two and the server say to each other crosses a line of that speed
 LINE = 'ip link set lo up && tc qdisc add dev lo root tbf rate "$0" burst 1mb latency 50ms && exec "$@"'
 LINE_LAID = "HOLDFAST_BENCHMARK_LINE"
+# as on a host, with other places and another restic
+LAUNCHER = """\
+import os
+import sys
+
+os.umask(0o077)
+sys.dont_write_bytecode, sys.pycache_prefix = False, "{folder}/bytecode"
+sys.path.insert(0, "{repository}/.collections")
+from pathlib import Path
+
+from ansible_collections.holdfast.practice.plugins.module_utils import agent_host, restic
+from ansible_collections.holdfast.practice.plugins.module_utils.agent import main
+
+environment = restic.environment
+restic.environment = lambda *given: {{**environment(*given), "PATH": "{programs}:/usr/bin:/bin"}}
+sys.exit(main(sys.argv[1:], agent_host.Places(*(Path("{folder}", name) for name in ("etc", "state", "cache", "run")))))
+"""
 
 
 def make_data(folder: Path, files: int, megabytes: int) -> int:
@@ -79,13 +94,13 @@ class Server:
 class Side:
     """One of the two, with a repository, a cache and settings of its own."""
 
-    def __init__(self, name: str, folder: Path, data: Path, pem: Path, programs: Path) -> None:
+    def __init__(self, name: str, folder: Path, data: Path, server: Server, programs: Path, same_as: str = "") -> None:
         self.name, self.data, self.programs = name, data, programs
         self.folder = folder / name
         etc = self.folder / "etc"
         for path in (etc / "jobs", etc / "credentials", self.folder / "run", self.folder / "state"):
             path.mkdir(parents=True)
-        shutil.copy(pem, etc / "nas.pem")
+        shutil.copy(server.pem, etc / "nas.pem")
         for secret in ("repository-password", "rest-username", "rest-password"):
             (etc / "credentials" / secret).write_text(PASSWORD + "\n", "ascii")
         self.environment = {
@@ -99,7 +114,12 @@ class Side:
             "RESTIC_PROGRESS_FPS": "0.016",
         }
         self.restic = [str(programs / "restic"), "--cacert", str(etc / "nas.pem"), "--retry-lock", "5m"]
-        done = subprocess.run([*self.restic, "init", "--json"], env=self.environment, check=True, capture_output=True)
+        if same_as:
+            shutil.copytree(server.path / same_as, server.path / name)
+        else:
+            subprocess.run([*self.restic, "init"], env=self.environment, check=True, capture_output=True)
+        command = [*self.restic, "cat", "config", "--no-cache"]
+        done = subprocess.run(command, env=self.environment, check=True, capture_output=True)
         job = {"schema": 1, "practice": "benchmark", "host": "here", "name": "files", "item": "files"}
         job |= {"calendar": ["daily"], "repository": {"url": f"{URL}/{name}/", "username": PASSWORD}}
         job |= {"paths": [str(data)], "must_have": [str(data)]}
@@ -117,14 +137,17 @@ class Side:
         config = backup_nas.config(f"{URL}/{self.name}/", str(self.folder / "etc/nas.pem"), PASSWORD, PASSWORD)
         seen = {"": agent_repository.sight(repository, config or b"")}
         agent_repository.remember(agent_host.Places(state=self.folder / "state"), seen)
-        command = [sys.executable, __file__, "--child", str(self.folder), "--bin", str(self.programs), "--only-start"]
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        text = LAUNCHER.format(repository=REPOSITORY, folder=self.folder, programs=self.programs)
+        (self.folder / "agent").write_text(text, "ascii")
+        subprocess.run([*self._agent(), "--help"], check=True, stdout=subprocess.DEVNULL)
+
+    def _agent(self) -> list[str]:
+        return [sys.executable, "-IB", str(self.folder / "agent")]
 
     def run(self) -> dict[str, float]:
         """Back up once; what it took."""
         if self.name == "agent":
-            command = [sys.executable, __file__, "--child", str(self.folder), "--bin", str(self.programs)]
-            said = b""
+            command, said = [*self._agent(), "run", "files"], b""
         else:
             tags = [part for name in ("practice", "job", "run", "part") for part in ("--tag", f"{name}=benchmark")]
             command = [*self.restic, "backup", "--json", "--host", "here", *tags, "--files-from-raw", "-"]
@@ -178,42 +201,26 @@ class Watch(threading.Thread):
             return []
 
 
-def agent(folder: Path, programs: Path, arguments: Sequence[str]) -> int:
-    """The agent itself, in a process of its own."""
-    # as the launcher on a host has it
-    sys.dont_write_bytecode, sys.pycache_prefix = False, str(folder / "bytecode")
-    from ansible_collections.holdfast.practice.plugins.module_utils import agent as program
-    from ansible_collections.holdfast.practice.plugins.module_utils import agent_host, restic
-
-    usual = restic.environment
-
-    def environment(*arguments: Any) -> dict[str, str]:
-        found = usual(*arguments)
-        return {**found, "PATH": f"{programs}:{found['PATH']}"}
-
-    restic.environment = environment
-    places = agent_host.Places(folder / "etc", folder / "state", folder / "cache", folder / "run")
-    return program.main(list(arguments), places)
-
-
 def compare(pairs: int, folder: Path, data: Path, programs: Path, total: int) -> bool:
     """Run the pairs and print what came out; says whether the limits are kept."""
     server = Server(programs, folder)
     found: dict[tuple[str, str], list[dict[str, float]]] = {}
     try:
         for pair in range(pairs):
-            sides = [Side(name, folder / f"pair{pair}", data, server.pem, programs) for name in ("bare", "agent")]
-            order = sides if pair % 2 else sides[::-1]
+            bare = Side("bare", folder / f"pair{pair}", data, server, programs)
+            # what opening takes is in the key, as fast as the machine happened to be when it was made
+            agent = Side("agent", folder / f"pair{pair}", data, server, programs, "bare")
+            order = [bare, agent] if pair % 2 else [agent, bare]
             for which in ("first", "second"):
                 for side in order:
                     os.sync()
                     found.setdefault((which, side.name), []).append(side.run())
             for which in ("first", "second"):
-                bare, ours = found[which, "bare"][-1], found[which, "agent"][-1]
-                more, load = ours["read"] - bare["read"], os.getloadavg()[0]
+                theirs, ours = found[which, "bare"][-1], found[which, "agent"][-1]
+                more, load = ours["read"] - theirs["read"], os.getloadavg()[0]
                 print(
-                    f"  pair {pair + 1}, {which} run: {bare['wall']:6.2f} s bare, {ours['wall']:6.2f} s agent; "
-                    f"{bare['peak']:4.0f} and {ours['peak']:4.0f} MiB; {more:5.0f} MB read more; load {load:.1f}",
+                    f"  pair {pair + 1}, {which} run: {theirs['wall']:6.2f} s bare, {ours['wall']:6.2f} s agent; "
+                    f"{theirs['peak']:4.0f} and {ours['peak']:4.0f} MiB; {more:5.0f} MB read more; load {load:.1f}",
                     flush=True,
                 )
             shutil.rmtree(folder / f"pair{pair}")
@@ -257,11 +264,7 @@ def main() -> int:
     parser.add_argument("--megabytes", type=int, default=3_000)
     parser.add_argument("--pairs", type=int, default=5)
     parser.add_argument("--line", help="speed of a line between the two and the server, such as 1gbit (needs root)")
-    parser.add_argument("--child", type=Path, help=argparse.SUPPRESS)
-    parser.add_argument("--only-start", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.child:
-        return agent(options.child, options.bin, ["--help"] if options.only_start else ["run", "files"])
     if options.line and not os.environ.get(LINE_LAID):
         command = ["unshare", "--net", "sh", "-c", LINE, options.line, *sys.orig_argv]
         return subprocess.run(command, env={**os.environ, LINE_LAID: "1"}, check=False).returncode

@@ -6,7 +6,7 @@ comes back exact. Unchanged files are not read again: a cache keeps size, times 
 
 A practice works while it is backed up. After restic the manifest is brought in line with the snapshot, and only where
 a second look at the disk shows why they differ; so whoever compares the two later may demand that they are the same.
-The times of change that the first look found, before restic began, are what proves that a file was the same throughout:
+The times of change that the first look found, before restic read a file, are what proves that a file was the same throughout:
 so its hash may be taken at any moment between the two looks, also while restic reads.
 """
 

@@ -29,6 +29,7 @@ STOP_S = 20
 F_SETPIPE_SZ = 1031
 PIPE_BYTES, BLOCK = 1 << 20, 1 << 15
 BREATH_S = 0.005
+PIPES = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
 
 
 @dataclass(frozen=True)
@@ -153,23 +154,39 @@ def read_json(path: Path) -> dict[str, Any] | None:
     return found if isinstance(found, dict) else None
 
 
-def _watch(process: subprocess.Popen[bytes], stdin: bytes, take: Callable[[bytes], bool]) -> tuple[bytes, bytes]:
-    """``communicate`` that hands over lines as they come: (lines that nobody took, errors)."""
-    assert process.stdin
-    assert process.stdout
-    assert process.stderr
-    said: list[bytes] = []
-    listener = threading.Thread(target=lambda source: said.append(source.read()), args=(process.stderr,), daemon=True)
-    feeder = threading.Thread(target=_feed, args=(process.stdin, stdin), daemon=True)
-    listener.start()
-    feeder.start()
-    kept = [line for line in _lines(process.stdout.fileno()) if not take(line)]
-    process.wait()
-    feeder.join()
-    listener.join()
-    process.stdout.close()
-    process.stderr.close()
-    return b"".join(kept), b"".join(said)
+class Begun:
+    """A program that was started and gets what it reads; ``watch`` waits for its end."""
+
+    def __init__(self, process: subprocess.Popen[bytes], stdin: bytes) -> None:
+        assert process.stdin
+        assert process.stderr
+        self._process = process
+        self._said: list[bytes] = []
+        self._threads = [
+            threading.Thread(
+                target=lambda source: self._said.append(source.read()), args=(process.stderr,), daemon=True
+            ),
+            threading.Thread(target=_feed, args=(process.stdin, stdin), daemon=True),
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def watch(self, take: Callable[[bytes], bool]) -> tuple[int, str, str]:
+        """``communicate`` that hands over lines as they come: (exit code, lines that nobody took, errors)."""
+        process = self._process
+        assert process.stdout
+        assert process.stderr
+        kept = b"".join(line for line in _lines(process.stdout.fileno()) if not take(line))
+        process.wait()
+        for thread in self._threads:
+            thread.join()
+        process.stdout.close()
+        process.stderr.close()
+        return process.returncode, _text(kept), _text(b"".join(self._said))
+
+
+def _text(said: bytes) -> str:
+    return said.decode("utf-8", "surrogateescape")
 
 
 def _lines(pipe: int) -> Iterator[bytes]:
@@ -234,11 +251,17 @@ class Children:
         take is given each line of output as it comes; a line that it takes (returns True) is not part of the output.
         """
         try:
-            process = self.start(argv, env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+            if take:
+                return self.begin(argv, env, stdin).watch(take)
+            process = self.start(argv, env, **PIPES)
         except FileNotFoundError:
             return 127, "", f"{argv[0]}: not installed"
-        out, err = _watch(process, stdin, take) if take else process.communicate(stdin)
-        return process.returncode, out.decode("utf-8", "surrogateescape"), err.decode("utf-8", "surrogateescape")
+        out, err = process.communicate(stdin)
+        return process.returncode, _text(out), _text(err)
+
+    def begin(self, argv: Sequence[str], env: Mapping[str, str], stdin: bytes = b"", **more: Any) -> Begun:
+        """Start a program that is watched later."""
+        return Begun(self.start(argv, env, **PIPES, **more), stdin)
 
     def end(self) -> None:
         """Stop what still runs: ask, wait, insist."""

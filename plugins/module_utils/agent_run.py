@@ -24,6 +24,7 @@ from . import (
     agent_files,
     agent_gate,
     agent_hooks,
+    agent_latch,
     agent_link,
     agent_mounts,
     agent_oracle,
@@ -43,6 +44,7 @@ from .agent_host import (
     EXIT_INVALID,
     EXIT_LOCKED,
     SCHEMA,
+    Begun,
     Children,
     Places,
     human,
@@ -141,12 +143,11 @@ class Backup:
     def _tags(self, part: str) -> list[str]:
         return [f"practice={self.job.practice}", f"job={self.job.name}", f"run={self.run_id}", f"part={part}"]
 
-    def _restic_backup(
-        self, part: str, rest: Sequence[str], stdin: bytes = b"", take: Callable[[bytes], bool] = lambda _line: False
-    ) -> restic.Summary:
+    def _backup_command(self, part: str, rest: Sequence[str]) -> tuple[list[str], dict[str, str]]:
         arguments = restic.backup_arguments(self.job.host, self._tags(part), *rest)
-        command, env = restic.command(self.restic.repository, *arguments), {**self.restic.env, **RESTIC_PROGRESS}
-        code, out, err = self.children.run(command, env, stdin, lambda line: take(line) or self.progress.restic(line))
+        return restic.command(self.restic.repository, *arguments), {**self.restic.env, **RESTIC_PROGRESS}
+
+    def _stored_as(self, part: str, code: int, out: str, err: str) -> restic.Summary:
         summary = restic.summary_of(code, out, err)
         self.troubles = agent_files.error_paths(out + "\n" + err)
         self.outcome.snapshots[part] = summary.snapshot
@@ -204,10 +205,9 @@ class Backup:
         """restic stores no snapshot when the dump's command ends with anything but 0."""
         command = view.dump_command()
         try:
-            return self._restic_backup(
-                "database",
-                ["--stdin-from-command", "--stdin-filename", stored_dump(self.job.name), "--", *command],
-            )
+            rest = ["--stdin-from-command", "--stdin-filename", stored_dump(self.job.name), "--", *command]
+            arguments, env = self._backup_command("database", rest)
+            return self._stored_as("database", *self.children.run(arguments, env, b"", self.progress.restic))
         except restic.ResticError as error:
             if "command failed" not in error.message:
                 raise
@@ -239,20 +239,24 @@ class Backup:
         return there
 
     def _back_up_files(self, oracle: dict[str, Any]) -> None:
-        """A look, then restic with the hashing beside it, then a second look: at the disk, and at what is in the snapshot."""
+        """A look, restic with the hashing beside it, then a second look: at the disk, and at what is in the snapshot.
+
+        restic opens the repository during the first look, but reads no file before that is over and judged.
+        """
         if not self.job.paths and not (self.job.database and self.job.database.images):
             return
         roots = self._roots()
         read = [*roots, *self._images_outside(oracle, roots)]
         began = time.monotonic()
-        manifest = self._survey(read)
-        self._judge_survey(manifest, oracle)
-        wires = agent_tripwires.Wires(self.job, self.places, self.run_id, manifest.before)
-        if not read:
-            self._suspect(wires.judge(manifest, read))
-            self._judge_manifest(manifest, oracle)
-            return
-        summary, told = self._read_files(manifest, read, wires)
+        with self._restic_held(read) if read else contextlib.nullcontext() as latch:
+            manifest = self._survey(read)
+            self._judge_survey(manifest, oracle)
+            wires = agent_tripwires.Wires(self.job, self.places, self.run_id, manifest.before)
+            if not latch:
+                self._suspect(wires.judge(manifest, read))
+                self._judge_manifest(manifest, oracle)
+                return
+            summary, told = self._read_files(manifest, read, wires, latch)
         self._judge_manifest(manifest, oracle)
         self.progress.begin("settle")
         filled = [root for root in roots if root not in manifest.empty_roots]
@@ -261,8 +265,10 @@ class Backup:
         if meanwhile.gap:
             self.outcome.add("coverage_gap", f"{meanwhile.gap} files differ between the disk and the snapshot")
         self._judge_meanwhile(manifest, filled)
-        cache_file = self.places.manifest_cache(self.job.name)
-        put_new(cache_file, agent_files.cache_pieces(manifest)).replace(cache_file)
+        if meanwhile.dropped:
+            self._note(manifest)
+        cache = self.places.manifest_cache(self.job.name)
+        new_of(cache).replace(cache)
         wires.keep()
         took = time.monotonic() - began
         say(
@@ -293,53 +299,71 @@ class Backup:
         )
         return manifest
 
+    def _restic_held(self, read: Sequence[str]) -> contextlib.AbstractContextManager[agent_latch.Latch]:
+        """The restic of the files, which opens the repository and waits."""
+        options = [f"--exclude={pattern}" for pattern in self.job.exclude]
+        if options:
+            # restic and the agent may read a pattern differently: only names tell
+            options.append("--verbose=2")
+        command, env = self._backup_command("files", [*options, "--files-from-raw", "-"])
+        names = b"".join(os.fsencode(path) + b"\0" for path in read)
+        return agent_latch.held(self.children.begin, command, env, names)
+
     def _read_files(
-        self, manifest: agent_files.Manifest, read: Sequence[str], wires: agent_tripwires.Wires
+        self,
+        manifest: agent_files.Manifest,
+        read: Sequence[str],
+        wires: agent_tripwires.Wires,
+        latch: agent_latch.Latch,
     ) -> tuple[restic.Summary, agent_files.Told]:
-        """restic, and beside it what is to be hashed.
+        """restic, and beside it what is to be hashed and the cache of hashes.
 
         Where that is little, restic has little to read too: then the hashing comes first, and the restic of the oracle opens
         the repository beside this one. Both at once take too much memory for a run that lasts.
         """
-        if manifest.is_little:
-            agent_files.hash_new(manifest, wires.see)
-            self._suspect(wires.judge(manifest, read))
-            self._open_door()
-            return self._restic_files(manifest, read)
         hashed = [0, 0]
 
         def tell(files: int, size: int) -> None:
             hashed[0] += files
             hashed[1] += size
 
-        def examine(go_on: Callable[[], bool]) -> list[tripwires.Finding]:
+        def examine(go_on: Callable[[], bool] = lambda: True) -> list[tripwires.Finding]:
             agent_files.hash_new(manifest, wires.see, tell, go_on)
             return wires.judge(manifest, read)
 
-        with agent_beside.Beside(examine) as beside:
-            summary, told = self._restic_files(manifest, read)
+        def work(go_on: Callable[[], bool]) -> list[tripwires.Finding]:
+            findings = [] if little else examine(go_on)
+            self._note(manifest)
+            return findings
+
+        little = manifest.is_little
+        if little:
+            self._suspect(examine())
+            self._open_door()
+        latch.lift()
+        with agent_beside.Beside(work) as beside:
+            summary, told = self._restic_files(manifest, latch.restic)
             if beside.busy:
                 self.progress.begin("hash", len(manifest.unhashed))
             self._suspect(beside.result(lambda: self.progress.so_far(*hashed), EVERY_S))
-        self._open_door()
+        if not little:
+            self._open_door()
         return summary, told
+
+    def _note(self, manifest: agent_files.Manifest) -> None:
+        """Write the cache of hashes beside its place."""
+        put_new(self.places.manifest_cache(self.job.name), agent_files.cache_pieces(manifest))
 
     def _suspect(self, findings: Sequence[tripwires.Finding]) -> None:
         for finding in findings:
             self.outcome.add(finding.code, finding.message)
             self.outcome.hold(agent_tripwires.HOLD)
 
-    def _restic_files(
-        self, manifest: agent_files.Manifest, read: Sequence[str]
-    ) -> tuple[restic.Summary, agent_files.Told]:
-        options = [f"--exclude={pattern}" for pattern in self.job.exclude]
-        if options:
-            # restic and the agent may read a pattern differently: only names tell
-            options.append("--verbose=2")
-        names = b"".join(os.fsencode(path) + b"\0" for path in read)
+    def _restic_files(self, manifest: agent_files.Manifest, begun: Begun) -> tuple[restic.Summary, agent_files.Told]:
         told = agent_files.Told(manifest.files)
         self.progress.begin("files", len(manifest.files), manifest.bytes)
-        summary = self._restic_backup("files", [*options, "--files-from-raw", "-"], names, told.take)
+        done = begun.watch(lambda line: told.take(line) or self.progress.restic(line))
+        summary = self._stored_as("files", *done)
         unread = sum(1 for path in self.troubles if agent_files.still_there(path))
         if not summary.complete and (unread or not self.troubles):
             self.outcome.add("files_unreadable", f"restic could not read {unread or 'some'} files or folders")

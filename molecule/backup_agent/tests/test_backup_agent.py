@@ -213,6 +213,27 @@ def test_an_empty_source_is_not_a_backup(host):
         host.check_output("rmdir /srv/clinic/documents && mv /srv/clinic/kept /srv/clinic/documents")
 
 
+def test_a_restic_that_the_agent_does_not_let_read_ends_and_stores_nothing(host):
+    """It has opened the repository and waits for the rest of a pattern, which does not come."""
+    script = """
+import os, sys, time
+sys.path.insert(0, "/usr/lib/holdfast")
+from holdfast_agent.agent_host import Children
+from holdfast_agent.agent_latch import held
+command = [*sys.argv[1:], "backup", "--json", "--files-from-raw", "-"]
+with held(Children().begin, command, dict(os.environ), b"/srv/clinic\\0") as latch:
+    time.sleep(5)
+code, out, err = latch.restic.watch(lambda line: False)
+print(code, "--exclude-file: invalid pattern" in err)
+"""
+    before = len(snapshots(host))
+    # Python in the place of restic has its environment and its arguments
+    held = RESTIC.replace(" restic ", f" python3 -B -c {shlex.quote(script)} restic ")
+    assert host.check_output(held).split() == ["1", "True"]
+    assert len(snapshots(host)) == before
+    assert host.check_output(RESTIC + "list locks --no-lock") == ""
+
+
 def test_a_volume_that_is_not_mounted_any_more_is_noticed_though_nobody_declared_it(host):
     folder = "/srv/clinic/documents"
     host.check_output(

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import array
 import fcntl
+import hashlib
 import json
 import os
 import shutil
 import signal
 import stat
+import termios
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,6 +21,7 @@ from ansible_collections.holdfast.practice.plugins.module_utils import (
     agent_files,
     agent_host,
     agent_job,
+    agent_latch,
     agent_progress,
     agent_repository,
     agent_run,
@@ -339,7 +343,7 @@ class Busy:
 
     def __init__(self, places, folder, **job):
         self.folder, self.code, self.said, self.commands = folder, 0, "", []
-        self.before = self.afterwards = self.pass_over = lambda *_path: None
+        self.opening = self.before = self.afterwards = self.pass_over = lambda *_path: None
         folder.mkdir()
         for name in ("a", "b", "c"):
             (folder / name).write_text(name)
@@ -354,13 +358,32 @@ class Busy:
 
     def run(self, argv, _env, _stdin=b"", _take=None):
         self.commands.append(argv)
-        if "ls" in argv:
-            return 0, self.listing, ""
+        assert "ls" in argv
+        return 0, self.listing, ""
+
+    def begin(self, argv, _env, _stdin, pass_fds):
+        """A restic that opens the repository; it reads when it is watched, and only if it may."""
+        self.commands.append(argv)
+        assert f"--exclude-file=/dev/fd/{pass_fds[0]}" in argv
+        self.pipe = os.dup(pass_fds[0])
+        self.opening()
+        return SimpleNamespace(watch=self.watch)
+
+    def may_read(self):
+        """Has the agent let restic read?"""
+        waiting = array.array("i", [0])
+        fcntl.ioctl(self.pipe, termios.FIONREAD, waiting)
+        return waiting[0] > len(agent_latch.HALF)
+
+    def watch(self, _take):
+        with os.fdopen(self.pipe, "rb") as pipe:
+            assert pipe.read() == agent_latch.HALF + agent_latch.REST, "restic may not read yet"
         self.before()
         files = [path for path in sorted(self.folder.rglob("*")) if path.is_file() and not self.pass_over(path)]
         nodes = [{"struct_type": "node", "type": "file", "path": str(path), "size": 1} for path in files]
         self.listing = "\n".join(json.dumps(node) for node in nodes)
         size = sum(path.stat().st_size for path in files)
+        self.stored = {path.name: path.read_bytes() for path in files}
         self.afterwards()
         summary = {"message_type": "summary", "snapshot_id": "a" * 64, "total_files_processed": len(files)}
         return self.code, json.dumps({**summary, "total_bytes_processed": size}), self.said
@@ -394,6 +417,56 @@ def test_a_busy_day_is_a_good_backup(busy):
 
     busy.before, busy.afterwards = before, afterwards
     assert busy.go() == ({"b": True, "c": False, "new": True, "passing": True}, [])
+
+
+@pytest.mark.parametrize("judging", ["survey", "_judge_survey"])
+def test_restic_may_not_read_before_all_files_are_looked_at_and_judged(busy, monkeypatch, judging):
+    asked, place = [], agent_files if judging == "survey" else busy.backup
+    judge = getattr(place, judging)
+
+    def judging_slowly(*arguments):
+        asked.append(busy.may_read())
+        found = judge(*arguments)
+        asked.append(busy.may_read())
+        return found
+
+    monkeypatch.setattr(place, judging, judging_slowly)
+    busy.go()
+    assert asked == [False, False]
+
+
+@pytest.mark.parametrize("when", ["opening", "looking", "looked", "before", "afterwards", "never"])
+def test_no_file_is_described_by_a_hash_of_what_restic_did_not_read(busy, monkeypatch, when):
+    """Whenever it changes: the hash is that of what was stored, or the file is known to have changed."""
+    file, times = busy.folder / "b", (busy.folder / "b").stat()
+
+    def change():
+        file.write_text("B")
+        os.utime(file, ns=(times.st_atime_ns, times.st_mtime_ns))
+
+    def then(call, before):
+        def changing(*arguments):
+            change() if before else None
+            found = call(*arguments)
+            change() if not before else None
+            return found
+
+        return changing
+
+    if when in ("looking", "looked"):
+        monkeypatch.setattr(agent_files, "survey", then(agent_files.survey, when == "looking"))
+    elif when != "never":
+        setattr(busy, when, change)
+    time.sleep(0.02)
+    oracle = {"database": None}
+    busy.backup._back_up_files(oracle)
+    entries = {Path(each["path"]).name: each for each in oracle["files"]["manifest"].entries()}
+    sure = [name for name, each in entries.items() if not each["volatile"]]
+    right = {name: hashlib.blake2b(busy.stored[name], digest_size=32).hexdigest() for name in sure}
+    assert {name: entries[name]["blake2b"] for name in sure} == right
+    # what changed before the first look was read as it is now
+    assert ("b" in sure) == (when in ("opening", "looking", "never"))
+    assert busy.backup.outcome.reasons == []
 
 
 @pytest.mark.parametrize("little", [True, False])
