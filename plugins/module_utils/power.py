@@ -10,6 +10,11 @@ Facts about NUT 2.8.1 of Debian 13 and 2.8.0 of Debian 12 that shaped this:
   for the network.
 - Debian 12 starts neither a server nor a monitor again that died.
 - Drivers run as user nut, to whom a serial device does not belong.
+- upsmon 2.8.1 takes a UPS that says OFF for one that feeds nobody, on mains after OFFDURATION, on battery at once, and stops
+  its host. Some say so without being off, and whoever asks is not off: see off_duration_s(). 2.8.0 does not know the word,
+  says so in its log, and stops nobody for it.
+- upsmon 2.8.1 takes a UPS for dead at once that is no longer heard while it was on battery, bypassed or calibrating: a restart
+  of upsd or of a driver would stop everybody on it.
 """
 
 from __future__ import annotations
@@ -46,6 +51,7 @@ NOTICES = (
 )  # fmt: skip
 # the only commands that anybody gets: nothing in a practice has to switch a UPS off over the network
 BATTERY_TESTS = ("test.battery.start", "test.battery.start.quick")
+OFF_NEVER, OFF_S = -1, 30  # of upsmon; the second is its own
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,62}")
 ADDRESS = re.compile(r"[A-Za-z0-9.:_-]{1,253}")
 KEY = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,62}")
@@ -314,6 +320,16 @@ def render_upsd_users(power: Power) -> str:
     return text
 
 
+def off_duration_s(power: Power) -> int:
+    """Seconds after which a UPS that says it is off counts as gone; negative: it never does.
+
+    A host that would stop by that alone gets its power from it, whatever it says. With another feed it may be true, and the
+    host must not count on this one when the other runs low.
+    """
+    supplied = [m.power_value for m in power.monitors]
+    return OFF_NEVER if sum(supplied) - max(supplied, default=0) < power.min_supplies else OFF_S
+
+
 def render_upsmon_conf(power: Power) -> str:
     """upsmon.conf."""
     text = HEADER
@@ -327,6 +343,7 @@ def render_upsmon_conf(power: Power) -> str:
         f"POLLFREQALERT {power.poll_s}\n"
         f"HOSTSYNC {power.host_sync_s}\n"
         f"DEADTIME {power.dead_time_s}\n"
+        f"OFFDURATION {off_duration_s(power)}\n"
         f"FINALDELAY {power.final_delay_s}\n"
     )
     flags = list(power.notify)

@@ -45,6 +45,8 @@ FINAL_S = 10
 LONGEST_WAIT_S = 75
 # NUT's own offdelay where none is written, and what a UPS may take beyond it
 OFFDELAY_S, AFTER_S = 20, 25
+# of TCP, for a machine that does not answer
+SYN_RETRIES = 2
 UNIT = re.compile(r"[A-Za-z0-9][A-Za-z0-9:_.@\\-]{0,200}\.(service|socket|target|mount|timer|slice|scope)")
 MAC = re.compile(r"[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){5}")
 
@@ -292,11 +294,19 @@ def render_wake() -> str:
 
 
 def render_hold() -> str:
-    """Render the service that keeps a secondary counted at its primary; units in our drop-ins start after it."""
+    """Render the service that keeps a secondary counted at its primary; units in our drop-ins start after it.
+
+    It runs wherever upsmon asks another machine. upsmon does one thing after the other, and once that machine is off, each
+    try to reach it takes as long as TCP tries, two minutes by default, in which no other UPS is looked at: a host with two
+    feeds would not hear that the other runs low too. Two further tries take 3 to 7 seconds. No socket of NUT's can be told
+    so, only the kernel. A host that may not (a container) is held all the same.
+    """
     return HEADER + (
         "[Unit]\nDescription=Holdfast: stay counted at the UPS until the databases have stopped\n"
         "After=network.target\nStartLimitIntervalSec=0\n\n"
         f"[Service]\nType=exec\nUser=nut\nGroup=nut\nExecStart={LIB}/hold\n"
+        "# upsmon must not wait for minutes for a primary that is off\n"
+        f"ExecStartPre=-+/bin/sh -c 'echo {SYN_RETRIES} >/proc/sys/net/ipv4/tcp_syn_retries'\n"
         "Restart=on-failure\nRestartSec=5\nTimeoutStopSec=5\n"
         "NoNewPrivileges=yes\nProtectSystem=strict\nProtectHome=yes\nPrivateTmp=yes\nPrivateDevices=yes\n"
         "CapabilityBoundingSet=\nRestrictAddressFamilies=AF_UNIX AF_INET AF_INET6\n\n"

@@ -15,7 +15,8 @@ description:
     removed.
   - A service is restarted when one of its files is newer than its start, so a restart that an interrupted run never
     made is made by the next one.
-  - Refuses to change anything while a UPS of this host is on battery, and to touch a host of another practice.
+  - Refuses to change anything while a UPS of this host is on battery, bypassed or calibrating, and to touch a host of another
+    practice.
   - Installs the late hook that tells the UPS to cut the power, on a primary only, and only at the end of a stop that the
     UPS ordered; a record of how long each stop takes; the order and the bounds of a stop; and a firewall table of its own
     for the port of NUT.
@@ -483,7 +484,7 @@ def present_state(module: AnsibleModule) -> power.Present:
 
 
 def refuse_on_battery(monitors: Sequence[dict[str, Any]], changes: Sequence[Change]) -> None:
-    """Raise PowerError when services would be restarted in the middle of an outage."""
+    """Raise PowerError when services would be restarted while that could stop hosts, or keep them from stopping."""
     if not any(c.verb in ("restart", "stop") for c in changes):
         return
     for seen in nut.ask_each(monitors):
@@ -492,6 +493,11 @@ def refuse_on_battery(monitors: Sequence[dict[str, Any]], changes: Sequence[Chan
             raise power.PowerError(
                 f"{seen['ups']} is on battery ({seen['status']}): nothing was changed, because the host must stay able "
                 "to stop in order; run again when the mains are back"
+            )
+        if {"BYPASS", "CAL"} & set(state.status):
+            raise power.PowerError(
+                f"{seen['ups']} is bypassed or calibrating ({seen['status']}): nothing was changed, because a UPS that falls "
+                "silent meanwhile counts as dead, and hosts on it would stop; run again when it no longer is"
             )
 
 
@@ -556,15 +562,15 @@ def wait_for_ups(monitors: list[dict[str, Any]], wait_s: float) -> list[dict[str
         time.sleep(1)
 
 
-def judge_ups(role: str, found: Sequence[dict[str, Any]]) -> list[str]:
+def judge_ups(monitors: Sequence[Mapping[str, Any]], found: Sequence[dict[str, Any]]) -> list[str]:
     """Raise PowerError for what leaves the host unprotected; give back what is only worth a warning. Pure."""
     warnings = []
-    for entry in found:
+    for monitor, entry in zip(monitors, found):
         error = entry["error"]
         if error is None:
             continue
-        # a primary that is off for a while must not keep the rest of the practice from being configured
-        if role == "secondary" and error["code"] in (nut.UNREACHABLE, "DRIVER-NOT-CONNECTED", "DATA-STALE"):
+        # another primary that is off for a while must not keep the rest of the practice from being configured
+        if monitor["type"] == "secondary" and error["code"] in (nut.UNREACHABLE, "DRIVER-NOT-CONNECTED", "DATA-STALE"):
             warnings.append(f"{error['message']} - until then nobody tells this host to stop")
             continue
         raise power.PowerError(
@@ -619,7 +625,7 @@ def run(module: AnsibleModule) -> dict[str, Any]:
         host.apply(changes)
         if params["state"] == "present":
             found = wait_for_ups(params["monitors"], params["wait_s"])
-            warnings += judge_ups(params["role"], found)
+            warnings += judge_ups(params["monitors"], found)
     for warning in warnings:
         module.warn(warning)
     changes = [*hook, *changes]

@@ -430,7 +430,7 @@ def test_a_drill_finds_a_host_that_stays_on_and_a_database_that_is_cut(hosts, tm
     assert converge().returncode == 0
 
 
-def test_an_snmp_driver_brings_its_package_and_its_secret_is_shown_nowhere():
+def test_a_network_driver_brings_its_package_and_its_secret_is_shown_nowhere():
     secret = "Canary-7391-community"
     ups = {"name": "ups1", "driver": "dummy-ups", "port": "ups1.dev", "secrets": {"community": secret}}
     run = converge("--limit", "nas1", "--check", "--diff", "-vvv", power_ups=[ups])
@@ -438,9 +438,11 @@ def test_an_snmp_driver_brings_its_package_and_its_secret_is_shown_nowhere():
     assert "write /etc/nut/ups.conf (content)" in run.stdout, "the injection: the secret would be written"
     assert secret not in run.stdout + run.stderr
     # the lab's packages do not include it, so that asking for it shows
-    run = converge("--limit", "nas1", "--check", power_ups=[{**ups, "driver": "snmp-ups", "port": "198.18.0.40"}])
+    run = converge(
+        "--limit", "nas1", "--check", power_ups=[{**ups, "driver": "netxml-ups", "port": "http://198.18.0.40"}]
+    )
     assert run.returncode != 0
-    assert "nut-snmp" in run.stdout
+    assert "nut-xml" in run.stdout
     open_secret = {"name": "ups1", "driver": "usbhid-ups", "settings": {"password": "x"}}
     run = converge("--limit", "nas1", "--check", power_ups=[open_secret])
     assert "move it from settings to secrets" in plain(run.stdout)

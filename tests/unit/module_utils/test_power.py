@@ -251,6 +251,22 @@ def test_an_snmp_secret_is_in_no_diff_and_in_no_other_file():
     power.check(replace(PRIMARY, ups=(replace(snmp, settings={"community": "public"}, secrets={}),)))
 
 
+@pytest.mark.parametrize(
+    ("feeds", "min_supplies", "seconds"),
+    [
+        ((1,), 1, -1),  # it says OFF and feeds this host all the same
+        ((1, 1), 2, -1),
+        ((1, 1), 1, 30),  # the other carries the host; this one does not count when that runs low
+        ((2, 1), 2, -1),
+        ((1, 1, 1), 2, 30),
+    ],
+)
+def test_a_ups_that_says_it_is_off_stops_nobody_by_itself(feeds, min_supplies, seconds):
+    monitors = tuple(replace(FAR, ups=f"ups{n}", power_value=value) for n, value in enumerate(feeds, 1))
+    text = power.render_upsmon_conf(replace(SECONDARY, monitors=monitors, min_supplies=min_supplies))
+    assert f"\nOFFDURATION {seconds}\n" in text
+
+
 def test_a_serial_driver_gets_its_device_at_each_start():
     serial = power.Ups("old1", "apcsmart", "/dev/ttyS0")
     text = contents(of(replace(PRIMARY, ups=(serial,))))[
