@@ -25,9 +25,21 @@ def answers(host: str, port: int) -> bool:
     return False
 
 
+def is_maintained(url: str, ask: Callable[[str, int], bool] = answers) -> bool:
+    """Are the repositories of a NAS under maintenance? It then serves nobody but that, on the next port (nas_maintenance)."""
+    try:
+        host, port, _path = backup_nas.split_url(url)
+    except ValueError:
+        return False
+    return ask(host, port + 1)
+
+
 @dataclass
 class Link:
-    """The way to the NAS during one run. ask(host, port) -> bool; clock: monotonic seconds."""
+    """The way to the NAS during one run. A NAS under maintenance is there: it takes up again what waits.
+
+    ask(host, port) -> bool; clock: monotonic seconds.
+    """
 
     host: str
     port: int
@@ -45,7 +57,7 @@ class Link:
         if now - self.asked < EVERY_S:
             return None
         self.asked = now
-        if self.ask(self.host, self.port):
+        if self.ask(self.host, self.port) or self.ask(self.host, self.port + 1):
             self.heard = now
         if now - self.heard < PATIENCE_S:
             return None

@@ -137,7 +137,9 @@ class Backup:
         check_stamp(self.job, self.places)
         self.outcome.tools["restic"] = self.restic.version()
         self.outcome.repository_id = agent_turn.once_the_network_is_back(
-            self.job.name, lambda: identify(self.restic, self.places)
+            self.job.name,
+            lambda: identify(self.restic, self.places),
+            lambda: agent_link.is_maintained(self.job.url),
         )
 
     def _tags(self, part: str) -> list[str]:

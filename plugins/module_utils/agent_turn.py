@@ -27,6 +27,10 @@ AHEAD_S = 120
 NETWORK_S, AGAIN_S = 90.0, 3.0
 # After an outage machines start in any order, and a NAS may take this long after the first of them
 STARTED_S = 900.0
+# A service that is started anew, and that makes way for maintenance or comes back from it
+RESTART_S = 20.0
+# After that it is closed by itself: see nas_maintenance
+MAINTENANCE_S = 7200.0
 # how the boot before this one ended, as the role power leaves it
 CAME_BACK = Path("/run/holdfast-power/came-back.json")
 Found = TypeVar("Found")
@@ -120,26 +124,30 @@ def outage_left_s(came_back: Path = CAME_BACK) -> float:
     return max(0.0, STARTED_S - machine_up_s()) if outage else 0.0
 
 
-def once_the_network_is_back(job: str, ask: Callable[[], Found], sleep: Callable[[float], None] = time.sleep) -> Found:
+def once_the_network_is_back(
+    job: str,
+    ask: Callable[[], Found],
+    maintained: Callable[[], bool],
+    sleep: Callable[[float], None] = time.sleep,
+) -> Found:
     """Ask the NAS; a machine that has just woken up has its network some seconds later. A NAS that refuses is up.
 
-    After an outage the NAS gets time to start too: then it may also refuse, before its service runs.
+    After an outage the NAS gets time to start too: then it may also refuse, before its service runs. maintained: whether it
+    refuses because its repositories are under maintenance, which has an end.
     """
-    began, said = time.monotonic(), False
+    began, said = time.monotonic(), ""
     starting_s = outage_left_s()
-    patience_s = max(NETWORK_S, starting_s)
     while True:
         try:
             return ask()
         except NasError as error:
             up = isinstance(error.__cause__, OSError) and error.__cause__.errno == errno.ECONNREFUSED
-            waited_s = time.monotonic() - began
-            if error.code != "nas_unreachable" or (up and waited_s >= starting_s) or waited_s >= patience_s:
+            patience_s, why = max(RESTART_S if up else NETWORK_S, starting_s), "it may not be back yet"
+            if up and maintained():
+                patience_s, why = MAINTENANCE_S, "its repositories are under maintenance"
+            if error.code != "nas_unreachable" or time.monotonic() - began >= patience_s:
                 raise
-            if not said:
-                say(
-                    f"{job}: the NAS does not answer; asked again for {patience_s:.0f} s, as it may not be back yet",
-                    5,
-                )
-            said = True
+            if said != why:
+                say(f"{job}: the NAS does not answer; asked again for {patience_s:.0f} s, as {why}", 5)
+            said = why
             sleep(AGAIN_S)

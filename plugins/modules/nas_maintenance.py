@@ -11,8 +11,8 @@ description:
   - The repository service lets nobody erase, and stays so. For maintenance of one repository a second one takes its place
     for a while, C(holdfast-maintenance). It serves that one repository, on the next port, with the right to erase, to whoever
     has a password that lives as long as itself.
-  - The two stop each other, so no client can write while objects are removed. Clients find nobody at the usual port, and try
-    again.
+  - The two stop each other, so no client can write while objects are removed. Clients find nobody at the usual port,
+    see that somebody is at the next one, and wait.
   - However it ends (closed, killed, its time over, the NAS started anew), the repository service comes back and the account is
     of no use any more.
   - Refuses to open while a client works in that repository, and while another maintenance is open.

@@ -83,7 +83,8 @@ def unreachable(number):
     ("errors", "asked"),
     [
         ([unreachable(errno.ENETUNREACH), unreachable(errno.EHOSTUNREACH)], 3),
-        ([unreachable(errno.ECONNREFUSED)], None),
+        ([unreachable(errno.ECONNREFUSED)], 2),
+        ([unreachable(errno.ECONNREFUSED)] * 99, None),
         ([NasError("certificate_mismatch", "x")], None),
         ([unreachable(errno.ENETUNREACH)] * 99, None),
     ],
@@ -104,14 +105,14 @@ def test_a_nas_is_asked_again_while_the_network_may_be_coming(monkeypatch, error
     monkeypatch.setattr(agent_turn, "outage_left_s", lambda: 0.0)
     if asked is None:
         with pytest.raises(NasError):
-            agent_turn.once_the_network_is_back("documents", ask, sleep)
+            agent_turn.once_the_network_is_back("documents", ask, lambda: False, sleep)
         assert count[0] <= 32
     else:
-        assert agent_turn.once_the_network_is_back("documents", ask, sleep) == "id"
+        assert agent_turn.once_the_network_is_back("documents", ask, lambda: False, sleep) == "id"
         assert count[0] == asked
 
 
-@pytest.mark.parametrize(("left_s", "refused", "ends"), [(600.0, 150, True), (600.0, 250, False), (0.0, 1, False)])
+@pytest.mark.parametrize(("left_s", "refused", "ends"), [(600.0, 150, True), (600.0, 250, False), (0.0, 9, False)])
 def test_after_an_outage_the_nas_gets_time_to_start(monkeypatch, left_s, refused, ends):
     clock, errors = [0.0], [unreachable(errno.ECONNREFUSED)] * refused
     monkeypatch.setattr(agent_turn.time, "monotonic", lambda: clock[0])
@@ -126,11 +127,32 @@ def test_after_an_outage_the_nas_gets_time_to_start(monkeypatch, left_s, refused
         clock[0] += seconds
 
     if ends:
-        assert agent_turn.once_the_network_is_back("documents", ask, sleep) == "id"
+        assert agent_turn.once_the_network_is_back("documents", ask, lambda: False, sleep) == "id"
     else:
         with pytest.raises(NasError):
-            agent_turn.once_the_network_is_back("documents", ask, sleep)
-        assert clock[0] <= left_s + agent_turn.AGAIN_S
+            agent_turn.once_the_network_is_back("documents", ask, lambda: False, sleep)
+        assert clock[0] <= max(left_s, agent_turn.RESTART_S) + agent_turn.AGAIN_S
+
+
+@pytest.mark.parametrize(("minutes", "ends"), [(90, True), (130, False)])
+def test_a_nas_under_maintenance_is_waited_for_as_long_as_that_can_last(monkeypatch, minutes, ends):
+    clock = [0.0]
+    monkeypatch.setattr(agent_turn.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(agent_turn, "outage_left_s", lambda: 0.0)
+
+    def ask():
+        if clock[0] < minutes * 60:
+            raise unreachable(errno.ECONNREFUSED)
+        return "id"
+
+    def sleep(seconds):
+        clock[0] += seconds
+
+    if ends:
+        assert agent_turn.once_the_network_is_back("documents", ask, lambda: True, sleep) == "id"
+    else:
+        with pytest.raises(NasError):
+            agent_turn.once_the_network_is_back("documents", ask, lambda: True, sleep)
 
 
 @pytest.mark.parametrize(
