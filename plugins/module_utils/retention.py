@@ -170,7 +170,7 @@ def make_plan(seen: Seen, jobs: Sequence[Job], rules: Rules) -> Plan:
             frozen[job.name] = why
         stays = _stays(mine, sound, rules)
         kept[job.name] = dict(Counter(stays.values()))
-        remove += [] if why or not sound else [each for each in mine if each.run not in stays]
+        remove += [] if why else [each for each in mine if each.run not in stays]
     return Plan(tuple(remove), tuple(each for each in doubts if each), frozen, kept, clean, tuple(strays))
 
 

@@ -130,6 +130,12 @@ def test_held_runs_go_by_the_same_rules(repository):
     assert second
 
 
+def test_a_held_run_beyond_all_rules_goes_also_when_it_is_the_last_held_one(repository):
+    repository.run(0)
+    ancient = repository.run(4 * 365, hold=["suspect"])
+    assert removed(repository.plan()) == {ancient}
+
+
 def test_a_job_without_a_clean_run_loses_nothing(repository):
     for day in range(5):
         repository.run(day / 10, hold=["suspect"])
@@ -275,6 +281,16 @@ def test_too_many_runs_of_a_day_stop_everything(repository):
     assert "49 runs of documents arrived on 2026-11-24; expected at most 48" in plan.doubts[0].message
     assert codes(repository.plan(accepted=plan.doubts[0].ids)) == []
     assert codes(repository.plan(replace(DOCUMENTS, interval_s=3600))) == [], "four times what its schedule asks for"
+
+
+def test_the_day_of_too_many_runs_is_the_practices_own(repository):
+    """Around midnight in UTC they are of two days, in Sydney of one."""
+    midnight = datetime(2026, 11, 24, tzinfo=UTC).timestamp()
+    for turn in range(50):
+        repository.run((NOW - midnight - (turn - 25) * 60) / DAY_S)
+    repository.run(0)
+    assert codes(repository.plan()) == []
+    assert codes(repository.plan(rules=Rules(WITHIN, ZoneInfo("Australia/Sydney")))) == ["too_many_runs"]
 
 
 @pytest.mark.parametrize(
