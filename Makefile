@@ -32,6 +32,7 @@ lint: setup ## ruff, mypy, ansible-lint
 	@$(BIN)/ruff format --quiet --check .
 	@$(BIN)/mypy --no-error-summary -p ansible_collections.holdfast.practice.plugins -p ansible_collections.holdfast.practice.demo
 	@ANSIBLE_INVENTORY_ENABLED=host_list ANSIBLE_INVENTORY_UNPARSED_FAILED=false PATH="$(CURDIR)/$(BIN):$$PATH" \
+	  ANSIBLE_VAULT_IDENTITY_LIST=ups-kinds@$(CURDIR)/molecule/ups_kinds/vars/vault-password \
 	  $(BIN)/ansible-lint --strict --offline -q
 
 unit: setup ## tests that need no host

@@ -385,13 +385,13 @@ def removed(entries: Sequence[Mapping[str, Any]]) -> set[str]:
 
 
 def maintained(entries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """What maintenance has to know of its earlier runs: {"keys": {host: [ids seen last]}, "accepted": [heads of ids]}."""
+    """What maintenance has to know of its earlier runs: {"key_ids": {host: [ids seen last]}, "accepted": [heads of ids]}."""
     keys: dict[str, list[str]] = {}
     accepted: dict[str, None] = {}
     for body in (entry["record"]["body"] for entry in entries if entry["record"]["kind"] == "retention"):
-        keys |= {host: row["keys"] for host, row in (body.get("hosts") or {}).items() if row.get("keys")}
+        keys |= {host: row["key_ids"] for host, row in (body.get("hosts") or {}).items() if row.get("key_ids")}
         accepted |= dict.fromkeys(body.get("accepted") or ())
-    return {"keys": keys, "accepted": list(accepted)}
+    return {"key_ids": keys, "accepted": list(accepted)}
 
 
 def last_about(entries: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:

@@ -66,7 +66,7 @@ def accounts_in(folder: Path, asked: Sequence[str] | None) -> list[str]:
 def survey(
     folder: Path, asked: Sequence[str] | None, sizes: bool
 ) -> tuple[dict[str, dict[str, float]], dict[str, dict[str, Any]]]:
-    """Give ({account: {snapshot id: arrival}}, {account: {initialised, snapshots, newest, keys, files, bytes}})."""
+    """Give ({account: {snapshot id: arrival}}, {account: {initialised, snapshots, newest, key_ids, files, bytes}})."""
     arrivals: dict[str, dict[str, float]] = {}
     repositories: dict[str, dict[str, Any]] = {}
     for account in accounts_in(folder, asked):
@@ -76,7 +76,7 @@ def survey(
             "initialised": (place / "config").is_file(),
             "snapshots": len(arrivals[account]),
             "newest": max(arrivals[account].values(), default=None),
-            "keys": objects_in(place, "keys"),
+            "key_ids": objects_in(place, "keys"),
         }
         if sizes:
             facts["files"], facts["bytes"] = size_of(place)

@@ -97,7 +97,7 @@ arrivals:
   returned: O(state=open)
   type: dict
   sample: {4c2b8e0d1f: 1795291812.25}
-keys:
+key_ids:
   description: The repository's keys and when they arrived.
   returned: O(state=open)
   type: dict
@@ -192,7 +192,7 @@ class MaintenanceOnHost:
         return {
             "busy": busy,
             "arrivals": objects_in(place, "snapshots"),
-            "keys": objects_in(place, "keys"),
+            "key_ids": objects_in(place, "keys"),
             "bytes": size_of(place)[1],
         }
 

@@ -93,7 +93,7 @@ options:
     description: The repository's snapshots and their arrival, as M(holdfast.practice.nas_maintenance) returns them.
     type: dict
     required: true
-  keys:
+  key_ids:
     description: The repository's keys and their arrival, from there as well.
     type: dict
     required: true
@@ -131,7 +131,7 @@ EXAMPLES = r"""
     repository_password: "{{ vault_repository_passwords['server1'] }}"
     rest_password: "{{ once }}"
     arrivals: "{{ door.arrivals }}"
-    keys: "{{ door.keys }}"
+    key_ids: "{{ door.key_ids }}"
 """
 
 RETURN = r"""
@@ -186,7 +186,7 @@ strays:
   returned: success
   type: int
   sample: 0
-keys:
+key_ids:
   description: The keys of the repository, for the next maintenance to know.
   returned: success
   type: list
@@ -242,7 +242,7 @@ SPEC = {
     "repository_password": {"type": "str", "required": True, "no_log": True},
     "rest_password": {"type": "str", "required": True, "no_log": True},
     "arrivals": {"type": "dict", "required": True},
-    "keys": {"type": "dict", "required": True, "no_log": False},
+    "key_ids": {"type": "dict", "required": True, "no_log": False},
     "known_keys": {"type": "list", "elements": "str", "default": [], "no_log": False},
     "accept": {"type": "list", "elements": "str", "default": []},
     "discard": {"type": "list", "elements": "str", "default": []},
@@ -262,7 +262,7 @@ class Decision:
     def _seen(self, rows: Sequence[Mapping[str, Any]], accepted: Sequence[str]) -> retention.Seen:
         params = self.params
         arrivals = {str(name): float(at) for name, at in params["arrivals"].items()}
-        keys = {str(name): float(at) for name, at in params["keys"].items()}
+        keys = {str(name): float(at) for name, at in params["key_ids"].items()}
         return retention.Seen(params["practice"], params["host"], rows, arrivals, keys, params["known_keys"], accepted)
 
     def discarded(self, rows: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -306,7 +306,7 @@ def told(params: Mapping[str, Any], outcome: retention_host.Outcome) -> dict[str
         "frozen": dict(plan.frozen),
         "strays": len(plan.strays),
         # what was not judged, or was doubted, is not known by now
-        "keys": sorted(params["keys"] if decided and not plan.doubts else params["known_keys"]),
+        "key_ids": sorted(params["key_ids"] if decided and not plan.doubts else params["known_keys"]),
     }
 
 

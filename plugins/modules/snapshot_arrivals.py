@@ -56,10 +56,10 @@ arrivals:
 repositories:
   description:
     - For each account, whether a repository exists (C(initialised)), the count of C(snapshots), the C(newest) arrival
-      (null when there is none), its C(keys) and their arrival, and with O(sizes) C(files) and C(bytes).
+      (null when there is none), its C(key_ids) and their arrival, and with O(sizes) C(files) and C(bytes).
   returned: success
   type: dict
-  sample: {server1: {initialised: true, snapshots: 1, newest: 1795291812.25, keys: {9d1c0f5e77: 1795200000.5}}}
+  sample: {server1: {initialised: true, snapshots: 1, newest: 1795291812.25, key_ids: {9d1c0f5e77: 1795200000.5}}}
 """
 
 from pathlib import Path

@@ -31,8 +31,8 @@ def folder(tmp_path):
 def test_only_whole_snapshot_files_count(folder):
     arrivals, repositories = survey(folder, None, sizes=False)
     assert arrivals == {"server1": {ONE: 1000.5, TWO: 2000.0}, "desk1": {}}
-    assert repositories["server1"] == {"initialised": True, "snapshots": 2, "newest": 2000.0, "keys": {}}
-    assert repositories["desk1"] == {"initialised": False, "snapshots": 0, "newest": None, "keys": {}}
+    assert repositories["server1"] == {"initialised": True, "snapshots": 2, "newest": 2000.0, "key_ids": {}}
+    assert repositories["desk1"] == {"initialised": False, "snapshots": 0, "newest": None, "key_ids": {}}
 
 
 def test_keys_are_told_with_their_arrival(folder):
@@ -41,7 +41,7 @@ def test_keys_are_told_with_their_arrival(folder):
     key.write_text("{}")
     os.utime(key, (500.25, 500.25))
     (key.parent / "half").write_text("{}")
-    assert survey(folder, ["server1"], sizes=False)[1]["server1"]["keys"] == {"d" * 64: 500.25}
+    assert survey(folder, ["server1"], sizes=False)[1]["server1"]["key_ids"] == {"d" * 64: 500.25}
 
 
 def test_sizes_do_not_follow_links(folder):
