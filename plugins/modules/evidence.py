@@ -148,7 +148,7 @@ about:
   type: dict
   sample: {"retirement/desk1": {"seq": 7, "at": "2026-11-22T00:31:00Z", "body": {"host": "desk1"}}}
 maintained:
-  description: What maintenance saw and was told before, the C(key_ids) of each host's repository and the ids that were C(accepted).
+  description: What maintenance saw and was told before, the C(key_ids) of each host's repository and what was C(accepted).
   returned: O(state=read)
   type: dict
   sample: {"key_ids": {"server1": ["9d1c..."]}, "accepted": ["4c2b8e0d"]}

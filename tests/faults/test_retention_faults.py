@@ -118,7 +118,7 @@ def test_rules_are_kept_and_the_last_clean_run_of_a_day_is_not_pushed_out(practi
 
     again = practice.maintain(*ONLY)
     assert (again.code, again.body["removed"]) == (0, [])
-    assert again.body["hosts"]["server1"]["keys"] == done.body["hosts"]["server1"]["keys"] != []
+    assert again.body["hosts"]["server1"]["key_ids"] == done.body["hosts"]["server1"]["key_ids"] != []
 
     proof = practice.prove(items="documents")
     # an oracle that was made up is none to compare with; what matters is that nothing is missed

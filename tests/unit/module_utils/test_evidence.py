@@ -627,16 +627,16 @@ def test_what_maintenance_has_to_know_of_its_earlier_runs():
         return {"record": {"kind": kind, "at": "2026-11-26T20:00:00Z", "body": body}}
 
     entries = [
-        entry("retention", hosts={"server1": {"keys": ["a"]}, "desk1": {"keys": ["d"]}}, accepted=["11111111"]),
-        entry("proof", hosts={"server1": {"keys": ["forged"]}}, accepted=["22222222"]),
+        entry("retention", hosts={"server1": {"key_ids": ["a"]}, "desk1": {"key_ids": ["d"]}}, accepted=["11111111"]),
+        entry("proof", hosts={"server1": {"key_ids": ["forged"]}}, accepted=["22222222"]),
         entry(
             "retention",
-            hosts={"server1": {"keys": ["a", "b"]}, "desk1": {"verdict": "INCONCLUSIVE"}},
+            hosts={"server1": {"key_ids": ["a", "b"]}, "desk1": {"verdict": "INCONCLUSIVE"}},
             accepted=["33333333"],
         ),
     ]
     assert evidence.maintained(entries) == {
-        "keys": {"server1": ["a", "b"], "desk1": ["d"]},
+        "key_ids": {"server1": ["a", "b"], "desk1": ["d"]},
         "accepted": ["11111111", "33333333"],
     }
-    assert evidence.maintained([]) == {"keys": {}, "accepted": []}
+    assert evidence.maintained([]) == {"key_ids": {}, "accepted": []}

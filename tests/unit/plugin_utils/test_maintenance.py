@@ -75,7 +75,7 @@ WELL = {
     "kept": {"documents": {"daily": 35}},
     "clean": {"documents": {"run": "S", "arrived": "2026-11-25T20:00:00Z"}},
     "freed_bytes": 5_000_000,
-    "keys": ["k"],
+    "key_ids": ["k"],
 }
 REFUSED = {
     "host": "desk1",
@@ -89,7 +89,7 @@ def test_what_was_removed_stands_in_the_record_with_its_ids():
     found = conclude("harbour-street", ["server1"], [WELL], "", [])
     assert found["verdict"] == "PASS"
     assert found["body"]["removed"] == [{"host": "server1", **RUN}]
-    assert found["body"]["hosts"]["server1"]["keys"] == ["k"]
+    assert found["body"]["hosts"]["server1"]["key_ids"] == ["k"]
     text = "\n".join(found["lines"])
     assert "1 runs removed, 5 MB freed" in text
     assert "documents: 35 daily kept; the last clean one arrived 2026-11-25T20:00:00Z" in text
