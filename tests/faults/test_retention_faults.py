@@ -88,6 +88,13 @@ def noon(days_ago: int) -> float:
     return days_ago + (now.hour - 2) / 24
 
 
+@pytest.mark.fault(
+    id="B-last-clean",
+    title="a suspect run is the last of its day, when old runs are removed",
+    verdict="survived",
+    levels=["retention"],
+    codes=["suspect"],
+)
 def test_rules_are_kept_and_the_last_clean_run_of_a_day_is_not_pushed_out(practice):
     """Of two sound runs of a day the first goes; a suspect one, though it was the last, takes nobody's place."""
     first, second = old_run(noon(10) + 1 / 24), old_run(noon(10))
@@ -128,6 +135,12 @@ def test_rules_are_kept_and_the_last_clean_run_of_a_day_is_not_pushed_out(practi
     assert next(iter(newest)) in snapshots()
 
 
+@pytest.mark.fault(
+    id="B09-retention",
+    title="a snapshot that claims to be from the year 2035, when old runs are removed",
+    levels=["retention"],
+    codes=["future_snapshots"],
+)
 def test_b09_a_snapshot_from_the_future_stops_retention_until_somebody_has_looked(practice):
     due, _stays = old_run(noon(10) + 1 / 24), old_run(noon(10))
     tags = "--tag practice=harbour-street --tag job=documents --tag run=20350101T000000Z-00000000 --tag part=oracle"
@@ -152,6 +165,12 @@ def test_b09_a_snapshot_from_the_future_stops_retention_until_somebody_has_looke
     assert set(before) - set(snapshots()) == {future, *(name for name, run in before.items() if run == due)}
 
 
+@pytest.mark.fault(
+    id="B-key",
+    title="a key of a stranger opens the repository, when old runs are removed",
+    levels=["retention"],
+    codes=["unknown_keys"],
+)
 def test_what_was_accepted_once_is_not_asked_again(practice):
     due, _stays = old_run(noon(10) + 1 / 24), old_run(noon(10))
     script = "export RESTIC_NEW=/root/new-key; head -c 20 /dev/urandom | base64 > $RESTIC_NEW\n"
@@ -168,6 +187,13 @@ def test_what_was_accepted_once_is_not_asked_again(practice):
         ssh("server1", "rm -f /root/new-key")
 
 
+@pytest.mark.fault(
+    id="B-unclean",
+    title="the host lost its power, when old runs are removed",
+    verdict="survived",
+    levels=["retention"],
+    codes=["unclean-boot"],
+)
 def test_nothing_rotates_until_the_database_is_found_sound(practice):
     """The note is the one that the agent's boot unit writes after an unclean boot."""
     due, _stays = (old_run(noon(10) + hours / 24, job="clinical_db", part="database") for hours in (1, 0))
@@ -214,6 +240,9 @@ def test_a_host_at_work_is_not_disturbed(practice):
     assert "a" * 64 not in ssh("nas1", f"ls {REPOSITORY}/locks"), "a lock that nobody holds was left"
 
 
+@pytest.mark.fault(
+    id="B-pack", title="a pack is gone, when old runs are removed", levels=["retention"], codes=["repository_damaged"]
+)
 def test_a_repository_that_lost_a_pack_is_left_alone(practice):
     due, _stays = old_run(noon(10) + 1 / 24), old_run(noon(10))
     # the largest, so that it holds files of the newest runs
@@ -240,6 +269,13 @@ DOOR = """
 """
 
 
+@pytest.mark.fault(
+    id="B-killed",
+    title="the control node dies while the NAS is open for maintenance",
+    verdict="survived",
+    levels=["retention"],
+    codes=["nas_unreachable"],
+)
 def test_whoever_opens_it_and_dies_leaves_a_nas_that_comes_back(practice, tmp_path):
     """A control node that is killed: after its time the way in closes by itself. A backup begun meanwhile waits, and is made."""
     playbook = tmp_path / "door.yml"
