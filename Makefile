@@ -5,7 +5,7 @@ SHELL := bash
 BIN := .venv/bin
 SCENARIO ?=
 
-.PHONY: help setup demo demo-shell demo-down test lint unit sanity molecule test-faults test-backup-faults lock clean
+.PHONY: help setup demo demo-shell demo-down test test-long lint unit sanity molecule test-faults test-backup-faults lock clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 24
@@ -22,10 +22,13 @@ demo-shell: ## a shell on a demo host: make demo-shell HOST=server1
 demo-down: ## remove every trace of the demo's machines
 	@demo/run down
 
-test: setup ## run every check
+test: setup ## run every check that fits into half an hour
 	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target lint unit sanity
 	@$(MAKE) --no-print-directory molecule
 	@echo "make test: all checks passed"
+
+test-long: setup ## every scenario on real machines, whole; an hour or more
+	@tools/molecule --long
 
 lint: setup ## ruff, mypy, ansible-lint
 	@$(BIN)/ruff check --quiet .
@@ -41,7 +44,7 @@ unit: setup ## tests that need no host
 sanity: setup ## ansible-test sanity on the committed state
 	@tools/sanity
 
-molecule: setup ## scenarios on real machines, all or SCENARIO=name
+molecule: setup ## scenarios on real machines: those of `make test`, or SCENARIO=name
 	@tools/molecule $(SCENARIO)
 
 test-faults: setup ## every fault that a proof has to catch and the power to stand, on real machines; not part of `make test`

@@ -25,6 +25,17 @@ from kit_faults import FAULTS
 
 ALL = os.environ.get("HOLDFAST_FAULTS") == "all"
 CLEAN_RUNS = 50
+# of each kind one, so that every change is tried with them
+FEW = (
+    "R02",
+    "R07",
+    "R09-sqlite",
+    "R15-heads",
+    "image-unsaved",
+    "content-mariadb",
+    "content-firebird",
+    "clean-postgresql",
+)
 TRIED = [fault for fault in FAULTS if ALL or fault.quick]
 
 
@@ -36,7 +47,11 @@ def kit():
     made.end()
 
 
-@pytest.mark.parametrize("fault", TRIED, ids=lambda fault: fault.id)
+@pytest.mark.parametrize(
+    "fault",
+    [pytest.param(fault, marks=() if fault.id in FEW else pytest.mark.long) for fault in TRIED],
+    ids=lambda fault: fault.id,
+)
 def test_a_fault_is_seen(kit, fault):
     kit.forge(fault)
     proved = kit.prove(fault)

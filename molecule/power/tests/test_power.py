@@ -407,6 +407,7 @@ def test_an_outage_stops_the_secondaries_first_and_everything_comes_back(hosts, 
     assert changed(converge()) == {"nas1": 0, "server1": 0, "desk1": 0}
 
 
+@pytest.mark.long
 def test_a_drill_finds_a_host_that_stays_on_and_a_database_that_is_cut(hosts, tmp_path):
     hosts["desk1"].check_output("sed -i 's|^SHUTDOWNCMD.*|SHUTDOWNCMD /bin/true|' /etc/nut/upsmon.conf")
     hosts["desk1"].check_output("systemctl restart nut-monitor")
@@ -496,6 +497,7 @@ def test_u13_a_wrong_password_is_kept_in_mind(hosts):
 FLAG = "printf upsmon-shutdown-file >/run/killpower && upsmon -K >/dev/null 2>&1"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("name", "stale", "mode", "verb", "calls"),
     [
@@ -549,6 +551,7 @@ def magic_packets(found: list[bytes], end: threading.Event) -> None:
                 continue
 
 
+@pytest.mark.long
 def test_u07_the_mains_return_in_the_middle_and_everybody_comes_back(logger, hosts):
     """Also here: applications before databases before the primary, a unit that hangs, and the late hook of a real stop."""
     put(hosts["server1"], "/etc/systemd/system/practice-app.service", HANGS)
@@ -616,6 +619,7 @@ def test_u07_the_mains_return_in_the_middle_and_everybody_comes_back(logger, hos
     assert {name: len(events(name)) for name in ADDRESSES} == counts, "no loop"
 
 
+@pytest.mark.long
 def test_u05_upsd_dies_on_battery_and_nobody_waits_for_ever(logger, hosts):
     """Also here: a unit that nobody bounded, which would hang for an hour."""
     put(
@@ -649,6 +653,7 @@ def test_u05_upsd_dies_on_battery_and_nobody_waits_for_ever(logger, hosts):
     assert converge().returncode == 0
 
 
+@pytest.mark.long
 def test_a_hard_power_cut_and_a_full_disk_leave_no_false_record(hosts):
     desk1, boot = hosts["desk1"], boot_id(hosts["desk1"])
     before = stops(desk1)
@@ -739,6 +744,7 @@ def move(site: Callable[[Path], subprocess.CompletedProcess[str]], own: Path, ol
     assert set(changed(again).values()) == {0}, again.stdout
 
 
+@pytest.mark.long
 def test_a_primary_moves_in_one_run_and_there_are_never_two(hosts, site):
     move(site, MOVED, "nas1", "server1")
     nas1 = hosts["nas1"]
@@ -750,6 +756,7 @@ def test_a_primary_moves_in_one_run_and_there_are_never_two(hosts, site):
     assert hosts["desk1"].check_output("upsc ups2@198.18.0.11 ups.status 2>/dev/null") == "OL"
 
 
+@pytest.mark.long
 def test_a_host_with_two_feeds_outlives_one_of_them(hosts):
     """The practice is still the moved one: ups1 feeds server1 and desk1, ups2 feeds nas1 and desk1."""
     before = {name: len(events(name)) for name in ADDRESSES}
@@ -763,6 +770,7 @@ def test_a_host_with_two_feeds_outlives_one_of_them(hosts):
     wait_until("server1 serves", lambda: serving("server1"), 30)
 
 
+@pytest.mark.long
 def test_and_back_again(hosts, site):
     move(site, OWN, "server1", "nas1")
     former = hosts["server1"]
@@ -783,6 +791,7 @@ def test_and_back_again(hosts, site):
         assert host.check_output("upsc ups1@198.18.0.11 ups.status 2>/dev/null") == "OL"
 
 
+@pytest.mark.long
 def test_a_former_primary_keeps_nothing_of_it(hosts):
     monitors = [{"ups": "ups1", "address": ADDRESSES["server1"], "user": "nas1", "password": PASSWORDS["nas1"]}]
     other = {"power_role": "secondary", "power_ups": [], "power_users": [], "power_listen": []}

@@ -91,6 +91,7 @@ def test_one_flipped_byte_in_a_record_is_named(practice, tmp_path, part):
     assert re.search(r"record 1\b|line 1\b", done.stdout + done.stderr), done.stdout + done.stderr
 
 
+@pytest.mark.long
 def test_one_flipped_byte_in_the_largest_pack_fails_the_proof_and_is_recorded(practice, hosts):
     nas = hosts["nas1"]
     pack = nas.check_output(
@@ -120,6 +121,7 @@ def test_one_flipped_byte_in_the_largest_pack_fails_the_proof_and_is_recorded(pr
     assert practice.verify_evidence().returncode == 0
 
 
+@pytest.mark.long
 def test_a_proof_passes_again_after_the_fault_is_undone(practice):
     done = practice.play("prove.yml", "-e", "items=clinical_db")
     assert done.returncode == 0, done.stdout[-3000:]
@@ -252,6 +254,7 @@ def test_the_mains_fail_and_everything_comes_back(practice, hosts):
     assert hosts["server1"].run("systemctl is-active holdfast-backup@clinical_db.timer").rc == 0
 
 
+@pytest.mark.long
 def test_a_signal_goes_through_nut_to_everybody_and_stops_nobody(practice, hosts):
     stopped = {name: len(_stops(practice, name)) for name in hosts}
     done = practice.play("power_drill.yml", "-e", "level=signal")

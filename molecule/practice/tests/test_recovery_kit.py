@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.long
+
 REPO = Path(__file__).resolve().parents[3]
 HTPASSWD = "/etc/holdfast-nas/htpasswd"
 IMAGES = Path("/var/cache/holdfast/images")

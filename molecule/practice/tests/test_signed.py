@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.long
+
 REPO = Path(__file__).resolve().parents[3]
 HEADS = "/srv/holdfast/evidence"
 LATE = "/root/late"
